@@ -1,0 +1,1 @@
+"""Ready-made handlers, each a complete example; installed as `srvctl.handlers`."""

@@ -1,0 +1,386 @@
+"""The log: one function for each event, side by side, and the sink they write to.
+
+One event is one line on standard error, whatever bytes a peer put into it: ``key=value`` for people,
+JSON for machines. Writing never blocks and never fails whoever logs: what the other end does not take is
+queued, and past `QUEUE_LINES` dropped and counted. Nobody else in srvctl writes to standard error, but
+the command line with its one line of an error.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import select
+import stat
+import sys
+import time
+from collections import deque
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Priorities of syslog(3), which the journal reads from a leading <N>.
+ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
+_NAMES = {ERROR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
+_COLOURS = {ERROR: "\x1b[31m", WARNING: "\x1b[33m", NOTICE: "\x1b[1m", INFO: "", DEBUG: "\x1b[2m"}
+
+# Promise P20: so many records wait for a reader that is slow; about 1.5 MB of them.
+QUEUE_LINES = 10_000
+# A field is cut here, so that a peer cannot fill the disk with one event; frames of a traceback get more.
+FIELD_MAX = 1024
+TRACEBACK_MAX = 8192
+# A fault that comes back with every connection is told once in so many seconds, with a count.
+REPEAT_SECONDS = 5.0
+
+
+class Sink:
+    """Where lines go: a descriptor that is never waited for.
+
+    Borrows descriptor `fd` and owns a private non-blocking description of it where one can be had (a pipe,
+    a terminal), since O_NONBLOCK on a shared one would hit every program that writes there. A regular file
+    keeps the shared one, and with it the shared offset: it does not block. `on_blocked` is called when a line
+    first has to wait; whoever set it calls `flush` when `fileno()` is writable.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.queue: deque[bytes] = deque()
+        self.dropped = 0
+        self.on_blocked: Callable[[], None] | None = None
+        self._lock = _thread.RLock()  # re-entrant: a signal handler may log while its thread does
+        self._write: Callable[[bytes], int]
+        self._fd, self._write = _open_without_blocking(fd)
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on, or -1 where there is nothing to wait for."""
+        return self._fd
+
+    def write(self, line: bytes) -> None:
+        """Write `line`, now or later or never; never blocks and never raises."""
+        with self._lock:
+            waiting = bool(self.queue)
+            if len(self.queue) >= QUEUE_LINES:
+                self.dropped += 1
+                return
+            self.queue.append(line)
+            if not waiting and not self._drain() and self.on_blocked:
+                self.on_blocked()
+
+    def flush(self) -> bool:
+        """Write what waits, as far as it goes without blocking; return whether all of it went."""
+        with self._lock:
+            if not self._drain():
+                return False
+            if not self.dropped:
+                return True
+            dropped, self.dropped = self.dropped, 0
+        lines_dropped(dropped)
+        return True
+
+    def _drain(self) -> bool:
+        while self.queue:
+            line = self.queue[0]
+            try:
+                written = self._write(line)
+            except BlockingIOError:
+                return False
+            except OSError:  # the disk is full, the reader is gone: the line is lost, and counted
+                self.dropped += 1
+                written = len(line)
+            if written < len(line):
+                self.queue[0] = line[written:]
+            else:
+                self.queue.popleft()
+        return True
+
+
+def _open_without_blocking(fd: int) -> tuple[int, Callable[[bytes], int]]:
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return -1, len  # standard error is closed: every line counts as written
+    if stat.S_ISREG(mode):
+        return -1, lambda line: os.write(fd, line)
+    if stat.S_ISSOCK(mode):
+        import socket
+
+        sock = socket.socket(fileno=os.dup(fd))
+        return sock.fileno(), lambda line: sock.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    try:
+        own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        # Not ours to open (another user's pipe), or no /proc. A pipe that poll(2) calls writable takes
+        # PIPE_BUF bytes without blocking, pipe(7).
+        return fd, lambda line: _write_if_writable(fd, line)
+    return own, lambda line: os.write(own, line)
+
+
+def _write_if_writable(fd: int, line: bytes) -> int:
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    if not poll.poll(0):
+        raise BlockingIOError
+    return os.write(fd, line[: select.PIPE_BUF])
+
+
+class Throttle:
+    """Let one event through in `REPEAT_SECONDS` and count the others."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._suppressed = 0
+
+    def admit(self) -> int:
+        """Return how many were held back since the last that went through, or -1 to hold this one back."""
+        now = time.monotonic()
+        if now < self._next:
+            self._suppressed += 1
+            return -1
+        self._next = now + REPEAT_SECONDS
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed
+
+
+# One process has one log. `configure` is called once, before anything else runs.
+_sink: Sink | None = None
+_threshold = INFO
+_style = "text"
+_second = (0, "")
+
+
+def configure(style: str, threshold: int, fd: int = 2) -> Sink:
+    """Write events of `threshold` and above to descriptor `fd`, which stays the caller's.
+
+    `style` is ``text``, ``terminal`` (colour, local time), ``journal`` (a leading priority, no time) or
+    ``json``.
+    """
+    global _sink, _threshold, _style
+    _sink, _threshold, _style = Sink(fd), threshold, style
+    return _sink
+
+
+def wants(priority: int) -> bool:
+    """Tell whether an event of `priority` is written at all, for callers that would work to make one."""
+    return _sink is not None and priority <= _threshold
+
+
+def escape(value: object, limit: int = FIELD_MAX) -> str:
+    """Return `value` as printable ASCII on one line, quoted where it needs to be, at most about `limit` long."""
+    if type(value) is float:
+        return f"{value:.3f}"
+    text = str(value)
+    if len(text) > limit:
+        text = text[:limit] + "..."
+    plain = text.encode("unicode_escape").decode("ascii")
+    if len(plain) > limit + 3:
+        plain = plain[:limit].rstrip("\\") + "..."
+    if plain == text and plain and not any(c in plain for c in ' "='):
+        return plain
+    return '"' + plain.replace('"', '\\"') + '"'
+
+
+def _event(priority: int, event: str, **fields: Any) -> None:
+    if _sink is None or priority > _threshold:
+        return
+    _sink.write(_format(_style, priority, event, fields).encode("ascii"))
+
+
+def _format(style: str, priority: int, event: str, fields: dict[str, Any]) -> str:
+    if style == "json":
+        return _format_json(priority, event, fields)
+    frames = fields.pop("traceback", "")
+    text = event + "".join(f" {key}={escape(value)}" for key, value in fields.items())
+    if style == "terminal":
+        clock = time.strftime("%H:%M:%S")
+        below = "".join(f"\n    {line.encode('unicode_escape').decode()}" for line in frames.splitlines())
+        return f"{clock} {_COLOURS[priority]}{text}\x1b[0m{below}\n"
+    if frames:
+        text += f" traceback={escape(frames, TRACEBACK_MAX)}"
+    if style == "journal":
+        return f"<{priority}>{text}\n"
+    return f"{_timestamp()} {_NAMES[priority]} {text}\n"
+
+
+def _format_json(priority: int, event: str, fields: dict[str, Any]) -> str:
+    import json
+
+    record: dict[str, Any] = {"time": _timestamp(), "level": _NAMES[priority], "event": event}
+    for key, value in fields.items():
+        if isinstance(value, float):
+            value = round(value, 6)
+        elif not isinstance(value, int):
+            value = str(value)[: TRACEBACK_MAX if key == "traceback" else FIELD_MAX]
+        record[key] = value
+    return json.dumps(record) + "\n"
+
+
+def _timestamp() -> str:
+    global _second
+    now = time.time()
+    second = int(now)
+    if _second[0] != second:
+        _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+    return f"{_second[1]}.{int(now % 1 * 1000):03d}Z"
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as ``Type: text``, whatever its own ``__str__`` does."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def frames_of(error: BaseException, skip: str = "") -> str:
+    """Return the traceback of `error`, without the frames of files below the directory `skip`.
+
+    With source lines where someone watches or asked for more. Otherwise only file, line and function: the
+    `traceback` module would cost a forked child more than its whole conversation.
+    """
+    if _style == "terminal" or _threshold >= DEBUG:
+        import traceback
+
+        entries = traceback.extract_tb(error.__traceback__)
+        kept = [e for e in entries if not (skip and e.filename.startswith(skip))]
+        return "".join(traceback.format_list(kept) + traceback.format_exception_only(error)).rstrip("\n")
+    lines = []
+    frame = error.__traceback__
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        if not (skip and code.co_filename.startswith(skip)):
+            lines.append(f"{code.co_filename}:{frame.tb_lineno} in {code.co_name}")
+        frame = frame.tb_next
+    return " < ".join(reversed(lines[-20:]))
+
+
+# --- what happens to the server
+
+
+def listening(address: str, server: str, handler: str, model: str, most: int) -> None:
+    _event(NOTICE, "listening", address=address, server=server, handler=handler, model=model, max=most)
+
+
+def resolved(name: str, address: str) -> None:
+    _event(INFO, "resolved", name=name, address=address)
+
+
+def handler_loaded(handler: str, path: str) -> None:
+    _event(INFO, "handler loaded", handler=handler, file=path)
+
+
+def stale_socket_removed(path: str) -> None:
+    _event(INFO, "stale socket removed", path=path)
+
+
+def stopping(signal: str, graceful: float) -> None:
+    _event(NOTICE, "stopping", signal=signal, graceful=graceful)
+
+
+def hurrying(signal: str) -> None:
+    _event(NOTICE, "stopping now", signal=signal)
+
+
+def stopped(cut: int, seconds: float) -> None:
+    _event(NOTICE, "stopped", cut=cut, seconds=seconds)
+
+
+def signal_ignored(signal: str, why: str) -> None:
+    _event(WARNING, "signal ignored", signal=signal, why=why)
+
+
+def state(**figures: object) -> None:
+    _event(NOTICE, "state", **figures)
+
+
+# --- what happens to a worker
+
+
+def worker_started(pid: int) -> None:
+    _event(DEBUG, "worker started", pid=pid)
+
+
+def worker_ready(pid: int, seconds: float) -> None:
+    _event(DEBUG, "worker ready", pid=pid, seconds=seconds)
+
+
+def worker_died(pid: int, how: str, pause: float) -> None:
+    _event(ERROR, "worker died", pid=pid, how=how, restart_in=pause)
+
+
+def worker_killed(pid: int, why: str) -> None:
+    _event(ERROR, "worker killed", pid=pid, why=why)
+
+
+def supervisor_gone() -> None:
+    _event(ERROR, "supervisor gone", next="the worker ends itself")
+
+
+# --- what happens to a conversation
+
+
+def conversation_began(peer: str) -> None:
+    _event(DEBUG, "began", peer=peer)
+
+
+def conversation_ended(peer: str, seconds: float, received: int, sent: int, how: str, is_datagram: bool) -> None:
+    # A datagram that was answered is not news: at 100,000 of them a second the log would be the load.
+    priority = DEBUG if is_datagram and how == "done" else INFO
+    _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
+
+
+def conversation_cut(peer: str, age: float, why: str) -> None:
+    _event(WARNING, "cut", peer=peer, age=age, why=why)
+
+
+def handler_failed(peer: str, error: BaseException, skip: str) -> None:
+    """A handler raised: the one line with its frames, or, past the first in a while, without them."""
+    frames = frames_of(error, skip) if _traceback_throttle.admit() >= 0 else ""
+    fields = {"traceback": frames} if frames else {}
+    _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
+
+
+def peer_failed(peer: str, error: BaseException) -> None:
+    _event(DEBUG, "peer failed", peer=peer, error=describe(error))
+
+
+_traceback_throttle = Throttle()
+
+
+# --- what happens to newcomers
+
+
+def accept_failed(error: BaseException, suppressed: int, pause: float) -> None:
+    _event(WARNING, "accept failed", error=describe(error), suppressed=suppressed, retry_in=pause)
+
+
+def start_failed(error: BaseException, suppressed: int, pause: float) -> None:
+    _event(WARNING, "request waits", error=describe(error), suppressed=suppressed, retry_in=pause)
+
+
+def rule_failed(peer: str, error: BaseException) -> None:
+    _event(ERROR, "rule failed", peer=peer, error=describe(error), next="the client is refused")
+
+
+def refused(reason: str, peer: str, suppressed: int) -> None:
+    _event(WARNING, "refused", reason=reason, peer=peer, suppressed=suppressed)
+
+
+def datagram_truncated(peer: str, size: int, most: int, suppressed: int) -> None:
+    _event(WARNING, "datagram dropped", peer=peer, size=size, most=most, suppressed=suppressed)
+
+
+def lines_dropped(count: int) -> None:
+    _event(WARNING, "log lines dropped", count=count)
+
+
+# --- what the command line says while it still can
+
+
+def to_terminal() -> bool:
+    """Tell whether standard error is a terminal."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,299 @@
+"""Every option once: its name, type, default and help; and the frozen value they make together.
+
+The parser, ``--help``, the environment variables and the test that checks the manual page are made from
+`OPTIONS`. A `Settings` is complete and valid when it exists: no module looks at it twice. It travels to
+the worker as a dict of plain values, so nothing here may cost a worker much to import.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Generic, TypeVar
+
+    T = TypeVar("T")
+else:
+
+    class Generic:
+        """A worker does without `typing`: 8 ms and a megabyte of pages that each fork would share."""
+
+        def __class_getitem__(cls, parameters):
+            return cls
+
+    T = None
+
+MODELS = ("sync", "threads", "fork")
+
+# What is served at the same time unless --max says otherwise. 40 is the original's; 512 threads cost
+# about 40 MiB when all of them serve. A server without concurrency serves one.
+DEFAULT_MAX = {"sync": 1, "threads": 512, "fork": 40}
+
+# listen(2) cuts this to /proc/sys/net/core/somaxconn, the kernel's maximum.
+BACKLOG_OF_THE_KERNEL = 2**31 - 1
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return int(text)
+
+
+def parse_backlog(text: str) -> int:
+    """Read a length of the accept queue."""
+    if not text.isdecimal() or int(text) > BACKLOG_OF_THE_KERNEL:
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time: seconds, or a number with one of the units ms, s, m and h."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+    number, factor = text, 1.0
+    for unit, seconds in units.items():
+        if text.endswith(unit):
+            number, factor = text[: -len(unit)], seconds
+            break
+    try:
+        value = float(number) * factor
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 10 * 365 * 86400:  # also refuses nan and inf
+        raise ValueError("expected seconds, or a number with ms, s, m or h behind it")
+    return value
+
+
+def parse_mode(text: str) -> int:
+    """Read permission bits in octal."""
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777:
+        raise ValueError("expected permission bits in octal, such as 0660")
+    return mode
+
+
+def parse_owner(text: str) -> str:
+    """Read USER or USER:GROUP; whether they exist is found when the socket is made."""
+    user, colon, group = text.partition(":")
+    if not user or (colon and not group):
+        raise ValueError("expected USER or USER:GROUP")
+    return text
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError("expected NAME=VALUE")
+    return name, value
+
+
+def parse_text(text: str) -> str:
+    """Take any text."""
+    return text
+
+
+class Option(Generic[T]):
+    """One option, declared once; on a `Settings` it reads as its value.
+
+    `default_text` is what the help says where the default has no value of its own to show. A `flag` takes
+    no value, a `choice` one of its words, and `multiple` collects a tuple.
+    """
+
+    def __init__(
+        self,
+        flags: str,
+        default: T,
+        help: str,
+        *,
+        group: str,
+        parse: Callable[[str], Any] = parse_text,
+        metavar: str = "",
+        default_text: str = "",
+        choices: tuple[str, ...] = (),
+        flag: bool = False,
+        multiple: bool = False,
+    ) -> None:
+        self.flags = tuple(flags.split())
+        self.default = default
+        self.help, self.group = help, group
+        self.parse, self.metavar, self.choices = parse, metavar, choices
+        self.default_text = default_text
+        self.flag, self.multiple = flag, multiple
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        OPTIONS.append(self)
+
+    def __get__(self, settings: Settings | None, owner: type | None = None) -> T:
+        if settings is None:
+            return self  # type: ignore[return-value]  # on the class: the declaration itself
+        value: T = settings.values.get(self.name, self.default)
+        return value
+
+    @property
+    def long_flag(self) -> str:
+        return next(flag for flag in self.flags if flag.startswith("--"))
+
+    @property
+    def envvar(self) -> str:
+        """The environment variable that the option can come from."""
+        return "SRVCTL_" + self.long_flag[2:].replace("-", "_").upper()
+
+
+OPTIONS: list[Option[Any]] = []
+
+
+class Settings:
+    """What was asked for, complete, valid and frozen.
+
+    `family` and `address` are the words of the command line, `handler` the handler's dotted path, `model`
+    one of `MODELS`. Make one with `settled`; `values` holds what differs from the defaults.
+    """
+
+    __slots__ = ("address", "family", "handler", "model", "values")
+
+    family: str
+    address: str
+    handler: str
+    model: str
+    values: Mapping[str, Any]
+
+    max = Option(
+        "--max",
+        0,
+        "Serve at most N requests at the same time.",
+        group="Concurrency",
+        parse=parse_count,
+        metavar="N",
+        default_text="40 with --fork, 512 with --threads",
+    )
+    at_limit = Option(
+        "--at-limit",
+        "wait",
+        "When --max are being served: leave newcomers in the kernel's queue, or accept and close them.",
+        group="Concurrency",
+        choices=("wait", "refuse"),
+    )
+    backlog = Option(
+        "--backlog",
+        BACKLOG_OF_THE_KERNEL,
+        "Length of the kernel's queue of connections that are not accepted yet.",
+        group="Socket",
+        parse=parse_backlog,
+        metavar="N",
+        default_text="the kernel's maximum, somaxconn",
+    )
+    socket_mode = Option[int](
+        "--socket-mode",
+        -1,
+        "Permission bits of a unix socket's file.",
+        group="Socket",
+        parse=parse_mode,
+        metavar="MODE",
+        default_text="0666 less the umask",
+    )
+    socket_owner = Option(
+        "--socket-owner",
+        "",
+        "Owner, and group, of a unix socket's file.",
+        group="Socket",
+        parse=parse_owner,
+        metavar="USER[:GROUP]",
+        default_text="who runs srvctl",
+    )
+    set = Option[tuple[tuple[str, str], ...]](
+        "--set",
+        (),
+        "Set a class attribute that the handler declares, converted to its type; repeatable.",
+        group="Handler",
+        parse=parse_assignment,
+        metavar="NAME=VALUE",
+        default_text="what the handler declares",
+        multiple=True,
+    )
+    idle_timeout = Option(
+        "--idle-timeout",
+        0.0,
+        "End a conversation on which nothing came or went for so long.",
+        group="Time",
+        parse=parse_seconds,
+        metavar="SECONDS",
+        default_text="off",
+    )
+    timeout = Option(
+        "--timeout",
+        0.0,
+        "End a conversation that has lasted so long.",
+        group="Time",
+        parse=parse_seconds,
+        metavar="SECONDS",
+        default_text="off",
+    )
+    graceful = Option(
+        "--graceful",
+        30.0,
+        "On a stop, wait so long for what runs to finish; then cut it.",
+        group="Time",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    drain_idle = Option(
+        "--drain-idle",
+        1.0,
+        "On a stop, half-close a connection on which nothing has come for so long.",
+        group="Time",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    announce = Option(
+        "--announce",
+        False,
+        "Write the bound address as one line to standard output when ready, and close it.",
+        group="Output",
+        flag=True,
+    )
+    log_format = Option(
+        "--log-format",
+        "text",
+        "How the log on standard error is written.",
+        group="Output",
+        choices=("text", "json"),
+    )
+    verbose = Option(
+        "-v --verbose",
+        False,
+        "Log more: each conversation's begin, each datagram, what peers cause; tracebacks.",
+        group="Output",
+        flag=True,
+    )
+    quiet = Option("-q --quiet", False, "Log warnings and errors only.", group="Output", flag=True)
+
+    def __init__(self, family: str, address: str, handler: str, model: str, values: Mapping[str, Any]) -> None:
+        for name, value in zip(("family", "address", "handler", "model"), (family, address, handler, model), strict=True):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "values", dict(values))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"settings are frozen; {name} cannot be set")
+
+    def __repr__(self) -> str:
+        return f"Settings({self.family} {self.address} --{self.model} {self.handler} {self.values})"
+
+    @classmethod
+    def settled(cls, family: str, address: str, handler: str, model: str, **given: Any) -> Settings:
+        """Return settings with the defaults that depend on other options filled in."""
+        given["max"] = given.get("max") or DEFAULT_MAX[model]
+        return cls(family, address, handler, model, given)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain values that `from_wire` in another process makes the same settings of."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_wire(cls, plain: dict[str, Any]) -> Settings:
+        """Return the settings that `to_wire` wrote."""
+        return cls(**plain)

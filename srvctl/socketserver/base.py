@@ -1,0 +1,388 @@
+"""`BaseServer`: get a request, verify it, process it, for ever; whatever a request is.
+
+Nothing in here knows of sockets. A request comes from `get_request`, which a subclass supplies: a socket
+that accepts, a table whose rows are work to be done. What a subclass, a handler or a rule raises ends that
+request and never the loop.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import select
+import sys
+from collections import deque
+from time import monotonic
+
+from srvctl.lifecycle import Event, Lifecycle, LifecycleError, State
+from srvctl.log import Throttle
+from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
+from srvctl.socketserver.loop import Loop, Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+# So many requests are taken in one turn of the loop before timers and other descriptors get theirs.
+BATCH = 64
+
+
+def event_driven(method: F) -> F:
+    """Mark a hook of our own that the loop need not call in vain, and `get_request`s that never block.
+
+    The original calls ``service_actions`` every ``poll_interval``, and a program's own one still is. Ours do
+    nothing by the clock, and an idle server is to make no system call.
+    """
+    method.event_driven = True  # type: ignore[attr-defined]
+    return method
+
+
+def _is_programs_own(server: BaseServer, hook: str) -> bool:
+    return not hasattr(getattr(type(server), hook), "event_driven")
+
+
+class BaseServer:
+    """Serve requests, one way or another.
+
+    For the caller: `serve_forever`, `handle_request`, `shutdown`, `server_close`, `stop`, and the server as a
+    context manager. To be supplied: `get_request`, and ``fileno()`` where a descriptor tells that a request is
+    there. May be overridden: `server_activate`, `verify_request`, `process_request`, `finish_request`,
+    `shutdown_request`, `close_request`, `handle_error`, `handle_timeout`, `service_actions`.
+
+    ``timeout``, in seconds, is how long `handle_request` waits before it calls `handle_timeout`; `serve_forever`
+    calls that too, after so long without a request, when it has been overridden.
+    """
+
+    timeout: float | None = None
+
+    def __init__(self, server_address: Any, RequestHandlerClass: Callable[[Any, Any, Any], Any]) -> None:
+        """Keep the address and the handler; extend, do not override."""
+        self.server_address = server_address
+        self.RequestHandlerClass = RequestHandlerClass
+        self._life = Lifecycle()
+        self._loop: Loop | None = None
+        self._serving = _thread.allocate_lock()  # held while serve_forever runs: what shutdown() waits for
+        self._serving_thread = 0
+        self._held: set[str] = set()  # why no requests are taken at the moment
+        self._waiting: deque[tuple[Any, Any]] = deque()  # taken, but not started yet
+        self._accept_throttle, self._start_throttle = Throttle(), Throttle()
+        self._idle_timer: Timer | None = None
+
+    def __enter__(self) -> BaseServer:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, frames: TracebackType | None) -> None:
+        self.server_close()
+
+    # --- life
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server was asked to stop: no new requests come, and those that run should come to an end."""
+        return self._life.state in (State.DRAINING, State.STOPPED)
+
+    def server_activate(self) -> None:
+        """Make the server ready for requests; called by constructors. Does nothing here."""
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Handle requests until `shutdown`; blocks.
+
+        Nothing is polled. ``poll_interval``, in seconds, is how often a ``service_actions`` that a program
+        overrode is called, and how long a server that has no ``fileno()`` waits when there was no request.
+        """
+        with self._serving, Loop() as loop:
+            self._loop, self._serving_thread = loop, _thread.get_ident()
+            try:
+                with contextlib.suppress(LifecycleError):  # asked to stop before it began
+                    self._life.on(Event.SERVE)
+                    self._serve(loop, poll_interval)
+            finally:
+                self._loop, self._serving_thread = None, 0
+                self._held.clear()
+                if self._life.allows(Event.REST):
+                    self._life.on(Event.REST)
+
+    def shutdown(self) -> None:
+        """End `serve_forever` and wait until it has returned; one that has not begun will return at once.
+
+        May be called at any time and from anywhere. Where waiting would be for itself (from a handler of a
+        server without concurrency, from a signal handler) it only asks.
+        """
+        if self._life.allows(Event.DRAIN):
+            self._life.on(Event.DRAIN)
+        if loop := self._loop:
+            loop.stop()
+        if loop and self._serving_thread != _thread.get_ident():
+            with self._serving:
+                pass
+
+    def stop(self) -> None:
+        """End `serve_forever`, wait for what runs, and close: `shutdown` and `server_close` in one."""
+        self.shutdown()
+        self.server_close()
+
+    def server_close(self) -> None:
+        """Close the server, and wait for what runs; the last thing in its life. Closing twice is not an error."""
+        self._close_source()
+        self._wait_for_requests()
+        self._life.on(Event.STOP)
+
+    def _close_source(self) -> None:
+        """Close what requests come from."""
+        if self._life.allows(Event.DRAIN):
+            self._life.on(Event.DRAIN)
+
+    def _wait_for_requests(self) -> None:
+        """Wait for the requests that still run; the mix-ins know of some."""
+
+    def _serve(self, loop: Loop, poll_interval: float) -> None:
+        if self._fileno() >= 0:
+            loop.watch(self._fileno(), self._on_readable)
+        else:
+            loop.call_soon(lambda: self._look_for_request(loop, poll_interval))
+        if _is_programs_own(self, "service_actions"):
+            self._tick(loop, poll_interval)
+        self._arm_idle_timer()
+        loop.run(self._after_turn)
+
+    def _tick(self, loop: Loop, interval: float) -> None:
+        loop.call_at(monotonic() + interval, lambda: self._tick(loop, interval))
+
+    def _after_turn(self) -> None:
+        self._outlive(self.service_actions)
+
+    def _arm_idle_timer(self) -> None:
+        if self._loop and self.timeout is not None and _is_programs_own(self, "handle_timeout"):
+            if self._idle_timer:
+                self._idle_timer.cancel()
+            self._idle_timer = self._loop.call_at(monotonic() + self.timeout, self._on_idle)
+
+    def _on_idle(self) -> None:
+        self._outlive(self.handle_timeout)
+        self._arm_idle_timer()
+
+    # --- where requests come from
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Return the next request and where it comes from. To be supplied.
+
+        Raise BlockingIOError when there is none now. `serve_forever` outlives anything else that is raised.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no get_request()")
+
+    def _fileno(self) -> int:
+        """Return the descriptor that is readable when a request is there, or -1 when there is no such thing."""
+        fileno: Callable[[], int] | None = getattr(self, "fileno", None)
+        return fileno() if fileno else -1
+
+    def _on_readable(self, events: int) -> None:
+        batch = 1 if _is_programs_own(self, "get_request") else BATCH
+        for _ in range(batch):
+            if not self._take_one() or self._held or self._stops():
+                return
+
+    def _look_for_request(self, loop: Loop, poll_interval: float) -> None:
+        """Take requests from a source without a descriptor, and look again later when it has none."""
+        found = not self._held and self._take_one()
+        delay = 0.0 if found else poll_interval
+        loop.call_at(monotonic() + delay, lambda: self._look_for_request(loop, poll_interval))
+
+    def _stops(self) -> bool:
+        return self._loop is None or self._loop.stopping
+
+    def _take_one(self) -> bool:
+        """Handle a request if one is there, whatever it raises; return whether to look for another."""
+        try:
+            request, client_address = self.get_request()
+        except BlockingIOError:
+            return False
+        except Exception as error:
+            return self._on_request_error(error)
+        if self._idle_timer:
+            self._arm_idle_timer()
+        self._outlive(self._process, request, client_address)
+        return True
+
+    def _outlive(self, action: Callable[..., None], *args: Any) -> None:
+        """Call `action`, and go on whatever it raises, but for a person's Ctrl-C."""
+        try:
+            action(*args)
+        except KeyboardInterrupt:
+            raise
+        except Exception as error:  # a hook of the program's own, such as a handle_error that raises
+            self._complain(f"a hook raised {type(error).__name__}: {error}")
+        except BaseException:  # a handler's SystemExit ends that request, as it does in a thread or a child
+            return
+
+    def _on_request_error(self, error: Exception) -> bool:
+        """Outlive a `get_request` or a hook that raises; return whether to go on at once."""
+        suppressed = self._accept_throttle.admit()
+        if suppressed >= 0:
+            self.accept_failed(error, suppressed, PAUSE_SECONDS)
+        self._pause("error")
+        return False
+
+    # --- the life of a request
+
+    def handle_request(self) -> None:
+        """Wait for one request and handle it; blocks, for ``timeout`` seconds at most.
+
+        What a handler raises that is not an `Exception` (SystemExit) goes to the caller.
+        """
+        timeout = self._request_timeout()
+        deadline = None if timeout is None else monotonic() + timeout
+        self._wait_for_room()
+        if self._fileno() < 0:
+            self._handle_request_noblock()
+            return
+        poll = select.poll()
+        poll.register(self._fileno(), select.POLLIN)
+        while not poll.poll(None if deadline is None else max(0.0, deadline - monotonic()) * 1000):
+            if deadline is not None and monotonic() >= deadline:
+                self.handle_timeout()
+                return
+        self._handle_request_noblock()
+
+    def _request_timeout(self) -> float | None:
+        return self.timeout
+
+    def _wait_for_room(self) -> None:
+        """Block until one more request may be served at the same time."""
+
+    def _handle_request_noblock(self) -> None:
+        """Take one request and process it. What `get_request` raises that is not an OSError goes to the caller."""
+        try:
+            request, client_address = self.get_request()
+        except OSError:
+            return
+        self._process(request, client_address)
+
+    def _process(self, request: Any, client_address: Any) -> None:
+        if self._verified(request, client_address):
+            self._start(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def _start(self, request: Any, client_address: Any) -> None:
+        try:
+            self.process_request(request, client_address)
+        except RequestNotStarted as error:
+            self._postpone(request, client_address, error)
+        except Exception:
+            try:
+                self.handle_error(request, client_address)
+            finally:
+                self.shutdown_request(request)
+        except BaseException:
+            self.shutdown_request(request)
+            raise
+
+    def _verified(self, request: Any, client_address: Any) -> bool:
+        try:
+            return self.verify_request(request, client_address)
+        except Exception:  # a rule that fails must not let anyone in
+            self.handle_rule_error(request, client_address)
+            return False
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether the request is to be served. When it raises, it is not."""
+        return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the request now and end it; the mix-ins do so in a process or a thread of its own."""
+        self.finish_request(request, client_address)
+        self.shutdown_request(request)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Call the handler, whose constructor does the whole work."""
+        self.RequestHandlerClass(request, client_address, self)
+
+    def shutdown_request(self, request: Any) -> None:
+        """End a request in good form, then `close_request` it."""
+        self.close_request(request)
+
+    def close_request(self, request: Any) -> None:
+        """Release what a request holds in this process."""
+
+    def handle_timeout(self) -> None:
+        """Called when no request came for ``timeout`` seconds."""
+
+    def service_actions(self) -> None:
+        """Called after each turn of the loop, and every ``poll_interval`` when overridden."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception of a handler, with its traceback; the server goes on."""
+        import traceback
+
+        rule = "-" * 40
+        text = f"{rule}\nException occurred during processing of request from {client_address}\n"
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # standard error may be gone
+            sys.stderr.write(f"{text}{traceback.format_exc()}{rule}\n")
+
+    def handle_rule_error(self, request: Any, client_address: Any) -> None:
+        """Report the exception of `verify_request`; that request is refused."""
+        self.handle_error(request, client_address)
+
+    def accept_failed(self, error: Exception, suppressed: int, pause: float) -> None:
+        """Report that a request could not be taken, at most once in 5 s; it is tried again in `pause` seconds."""
+        self._complain(f"cannot take a request: {error} (and {suppressed} times before); retrying in {pause:.1f} s")
+
+    def start_failed(self, error: BaseException, suppressed: int, pause: float) -> None:
+        """Report that the system has no process or thread for a request, at most once in 5 s; the request waits."""
+        self._complain(f"cannot start a request: {error} (and {suppressed} times before); retrying in {pause:.1f} s")
+
+    def _complain(self, what: str) -> None:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write(f"{type(self).__name__}: {what}\n")
+
+    # --- holding back
+
+    def _hold(self, reason: str) -> None:
+        """Have the loop leave new requests where they are until `_release`d for the same reason."""
+        if self._loop is None:
+            return
+        if not self._held and (fd := self._fileno()) >= 0:
+            self._loop.unwatch(fd)
+        self._held.add(reason)
+
+    def _release(self, reason: str) -> None:
+        if reason in self._held:
+            self._held.discard(reason)
+            self._start_waiting()
+            if not self._held and self._loop and (fd := self._fileno()) >= 0:
+                self._loop.watch(fd, self._on_readable)
+
+    def _pause(self, reason: str) -> None:
+        if self._loop and reason not in self._held:
+            self._hold(reason)
+            self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._release(reason))
+
+    def _postpone(self, request: Any, client_address: Any, error: RequestNotStarted) -> None:
+        """Keep a request that the system has no process or thread for, and try again after a pause."""
+        if self._loop is None:
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
+            return
+        self._waiting.appendleft((request, client_address))
+        suppressed = self._start_throttle.admit()
+        if suppressed >= 0:
+            self.start_failed(error.__cause__ or error, suppressed, PAUSE_SECONDS)
+        self._pause("start")
+
+    def _start_waiting(self) -> None:
+        """Start the requests that wait, oldest first, as far as there is room."""
+        while self._waiting and not self._held:
+            self._outlive(self._start, *self._waiting.popleft())
+
+    def _request_ended(self) -> None:
+        """Called in the loop's thread when a request ended: there is room again, and perhaps a descriptor."""
+        for reason in ("full", "error", "start"):
+            self._release(reason)
+
+
+for _hook in (BaseServer.service_actions, BaseServer.handle_timeout, BaseServer.get_request):
+    event_driven(_hook)

@@ -1,0 +1,186 @@
+"""Servers whose requests are datagrams: `DatagramServer`, and what a handler gets to answer with."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import warnings
+
+from srvctl.log import Throttle
+from srvctl.socketserver.base import event_driven
+from srvctl.socketserver.sockets import SocketServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# What the kernel says on an unconnected socket of a datagram that was sent before: an ICMP message came back
+# (udp(7), icmp(7); RFC 1122, 4.1.3.3). It is about that peer, and never about the server.
+ICMP_ERRNOS = frozenset(
+    (
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EPROTO,
+        errno.EACCES,
+        errno.ECONNRESET,
+    )
+)
+# The other end of a unix datagram went away, or is not reading.
+PEER_GONE_ERRNOS = ICMP_ERRNOS | {errno.ENOENT, errno.EPIPE, errno.ENOTCONN}
+
+# ip(7), ipv6(7). The socket module has the names from Python 3.14 on for the first.
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
+IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+_ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # in6_pktinfo, the larger of the two
+
+
+class ReplySocket:
+    """What a handler answers a datagram with: the server's socket, less what would harm the other handlers.
+
+    ``sendto`` and ``send`` answer from the address that the datagram was sent to, also on a server that is bound to
+    every interface. ``settimeout``, ``setblocking``, ``shutdown`` and ``close`` are for a socket of one's own, and do
+    nothing here. Everything else is the socket's.
+    """
+
+    __slots__ = ("_ancillary", "_sock", "client_address", "sent")
+
+    def __init__(self, sock: socket.socket, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> None:
+        self._sock = sock
+        self._ancillary = ancillary
+        self.client_address = client_address
+        self.sent = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """Send `data` to an address; return the number of bytes. Raises OSError as sendto(2) does."""
+        *flags, address = flags_and_address
+        sent = self._sock.sendmsg((data,), self._ancillary, flags[0] if flags else 0, address)
+        self.sent += sent
+        return sent
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """Send `data` to the peer that sent the datagram."""
+        return self.sendto(data, flags, self.client_address)
+
+    def settimeout(self, value: float | None) -> None:
+        """Do nothing: the socket is every handler's."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Do nothing: the socket is every handler's."""
+
+    def shutdown(self, how: int) -> None:
+        """Do nothing: the socket is every handler's."""
+
+    def close(self) -> None:
+        """Do nothing: the socket is every handler's."""
+
+
+class DatagramServer(SocketServer):
+    """A server whose requests are pairs of a datagram and the `ReplySocket` to answer it with.
+
+    ``max_packet_size``, in bytes, is the longest that is taken; a longer one is dropped and told to
+    `datagram_truncated`, since a part of a datagram is no datagram.
+    """
+
+    socket_type = socket.SOCK_DGRAM
+    max_packet_size = 65535
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._truncated_throttle = Throttle()
+        super().__init__(*args, **kwargs)
+
+    def _set_reuse(self) -> None:
+        if self.allow_reuse_address and self.socket.family != socket.AF_UNIX:
+            # On UDP it would let another process take the port, and half of the datagrams with it.
+            warnings.warn(
+                f"{type(self).__name__}.allow_reuse_address has no place on a datagram socket and is ignored",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        if self.allow_reuse_port and hasattr(socket, "SO_REUSEPORT"):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def server_bind(self) -> None:
+        """Bind the socket; where it is bound to every interface, ask for the address each datagram was sent to."""
+        super().server_bind()
+        self._ask_for_destination()
+
+    def _ask_for_destination(self) -> None:
+        family, name = self.socket.family, self.socket.getsockname()
+        if family == socket.AF_INET and name[0] == "0.0.0.0":
+            self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        elif family == socket.AF_INET6 and name[0] == "::":
+            self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+
+    @event_driven
+    def get_request(self) -> tuple[Any, Any]:
+        """Receive a datagram; return it with what answers it, and its sender (None: a unix peer without a name)."""
+        while True:
+            size = self.max_packet_size
+            data, ancillary, flags, sender = self.socket.recvmsg(size, _ANCILLARY_BYTES, socket.MSG_DONTWAIT)
+            if flags & socket.MSG_TRUNC:
+                suppressed = self._truncated_throttle.admit()
+                self.datagram_truncated(sender, suppressed)
+                continue
+            # Linux says '' or None for no name, by version.
+            client_address = self._address_of(sender or None)
+            return (data, self._reply_socket(client_address, ancillary)), client_address
+
+    def _address_of(self, sender: Any) -> Any:
+        return sender
+
+    def _reply_socket(self, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> ReplySocket:
+        return ReplySocket(self.socket, client_address, [answer_from(item) for item in ancillary])
+
+    def datagram_truncated(self, client_address: Any, suppressed: int) -> None:
+        """Called when a datagram was longer than ``max_packet_size`` and was dropped.
+
+        `suppressed` is how many were since the last one that is worth a line, or -1 when this one is not.
+        """
+
+    def _on_request_error(self, error: Exception) -> bool:
+        if isinstance(error, OSError) and error.errno in ICMP_ERRNOS:
+            self.connection_lost(error)
+            return True
+        return super()._on_request_error(error)
+
+    def _release_in_child(self, request: Any) -> None:
+        """Close what a forked child must not keep; the socket itself it needs for the answer."""
+        if self._loop:
+            self._loop.close()
+            self._loop = None
+
+
+def answer_from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
+    """Turn the ancillary data that says where a datagram went into that which sends from there, ip(7)."""
+    level, kind, data = item
+    if (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
+        # in_pktinfo: interface, ipi_spec_dst, ipi_addr. Only the source address is fixed; routing stays free.
+        _interface, destination, _header = struct.unpack("=i4s4s", data[:12])
+        return level, kind, struct.pack("=i4s4s", 0, destination, b"\0\0\0\0")
+    if (level, kind) == (socket.IPPROTO_IPV6, IPV6_PKTINFO):
+        address, interface = struct.unpack("=16si", data[:20])
+        # A link-local address means nothing without its interface.
+        scoped = address[0] == 0xFE and address[1] & 0xC0 == 0x80
+        return level, kind, struct.pack("=16si", address, interface if scoped else 0)
+    return item
+
+
+class UDPServer(DatagramServer):
+    """A server on UDP."""
+
+    address_family = socket.AF_INET
+
+
+class UnixDatagramServer(DatagramServer):
+    """A server on a unix datagram socket; a stale file at its path is replaced, its own is removed at the end."""
+
+    address_family = socket.AF_UNIX

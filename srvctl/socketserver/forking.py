@@ -1,0 +1,171 @@
+"""`ForkingMixIn`: each request is handled by a process of its own.
+
+The parent learns that a child ended from a pidfd that its loop watches, so there is no zombie that waits for
+the next request, and it waits for its own children only: the handler's `subprocess` keeps its exit statuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+
+from srvctl.socketserver.accepting import RequestNotStarted
+from srvctl.socketserver.base import BaseServer, event_driven
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    Base = BaseServer
+else:
+    Base = object
+
+
+class ForkingMixIn(Base):
+    """Mix in before a server class to handle each request in a new process.
+
+    At ``max_children`` the server takes no new request until one ends; the loop keeps turning. ``server_close``
+    waits for the children when ``block_on_close`` is true. ``active_children`` are their process ids.
+    """
+
+    timeout: float | None = 300
+    active_children: set[int] | None = None
+    max_children = 40
+    block_on_close = True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Fork; the child handles the request and exits, the parent goes on."""
+        _flush_std_streams()  # or both processes would write what is buffered
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise RequestNotStarted from error
+        if pid == 0:
+            self._run_child(request, client_address)
+        if self.active_children is None:
+            self.active_children = set()
+        self.active_children.add(pid)
+        self._child_started(pid, request, client_address)
+        if len(self.active_children) >= self.max_children:
+            self._hold("full")
+
+    def _run_child(self, request: Any, client_address: Any) -> NoReturn:
+        status = 1
+        try:
+            self._release_in_child(request)
+            self.finish_request(request, client_address)
+            status = 0
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            try:
+                self._end_in_child(request)
+            finally:
+                _flush_std_streams()
+                if logging := sys.modules.get("logging"):
+                    logging.shutdown()
+                os._exit(status)
+
+    def _release_in_child(self, request: Any) -> None:
+        """Close what belongs to the parent alone."""
+        if self._loop:
+            self._loop.close()
+            self._loop = None
+
+    def _end_in_child(self, request: Any) -> None:
+        """End the request in the child, which waits for the peer of a connection as long as it lingers."""
+        self.shutdown_request(request)
+        if lingering := getattr(self, "_lingering", None):
+            lingering.finish()
+
+    def _child_started(self, pid: int, request: Any, client_address: Any) -> None:
+        """Called in the parent: give up its copy of the request, and wait for the child's end."""
+        self.close_request(request)
+        self._watch_child(pid)
+
+    def _watch_child(self, pid: int) -> int:
+        """Have the loop reap `pid` when it ends; return the pidfd, which the loop owns, or -1."""
+        if self._loop is None or not hasattr(os, "pidfd_open"):
+            return -1
+        loop = self._loop
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor left, or no such system call: service_actions finds it
+            return -1
+
+        def on_exit(events: int) -> None:
+            loop.unwatch(pidfd)
+            os.close(pidfd)
+            self._reap(pid, os.WNOHANG)
+
+        loop.watch(pidfd, on_exit)
+        return pidfd
+
+    def _reap(self, pid: int, flags: int) -> None:
+        try:
+            reaped, status = os.waitpid(pid, flags)
+        except ChildProcessError:  # somebody else reaped it
+            reaped, status = pid, 0
+        if reaped and self.active_children is not None and pid in self.active_children:
+            self.active_children.discard(pid)
+            self._child_ended(pid, status)
+            self._request_ended()
+
+    def _child_ended(self, pid: int, status: int) -> None:
+        """Called in the parent with a child's wait status."""
+
+    def collect_children(self, *, blocking: bool = False) -> None:
+        """Reap the children that have ended; with `blocking` wait for all of them. Nobody else's are touched."""
+        for pid in list(self.active_children or ()):
+            self._reap(pid, 0 if blocking else os.WNOHANG)
+
+    def _wait_for_room(self) -> None:
+        self.collect_children()
+        while self.active_children and len(self.active_children) >= self.max_children:
+            _wait_for_any(self.active_children)
+            self.collect_children()
+
+    @event_driven
+    def handle_timeout(self) -> None:
+        """Reap children."""
+        self.collect_children()
+
+    @event_driven
+    def service_actions(self) -> None:
+        """Reap children, where the loop cannot be told that they ended."""
+        if not hasattr(os, "pidfd_open"):
+            self.collect_children()
+
+    def _wait_for_requests(self) -> None:
+        """Wait for the children when ``block_on_close`` is true."""
+        self.collect_children(blocking=self.block_on_close)
+        super()._wait_for_requests()
+
+
+def _wait_for_any(pids: set[int]) -> None:
+    """Block until one of `pids` has ended."""
+    if not hasattr(os, "pidfd_open"):
+        os.waitid(os.P_PID, next(iter(pids)), os.WEXITED | os.WNOWAIT)
+        return
+    poll = select.poll()
+    with contextlib.ExitStack() as opened:
+        for pid in pids:
+            pidfd = os.pidfd_open(pid)
+            opened.callback(os.close, pidfd)
+            poll.register(pidfd, select.POLLIN)
+        poll.poll()
+
+
+def _flush_std_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+
+
+def kill(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a child of ours that may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

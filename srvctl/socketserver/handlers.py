@@ -1,0 +1,201 @@
+"""Handlers: what a program derives its own from. One object handles one request, in its constructor."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class BaseRequestHandler:
+    """Handle one request: `setup`, `handle`, and always `finish`.
+
+    ``request``, ``client_address`` and ``server`` are there in all three. `finish` runs also when `setup` raised, so
+    that nothing half-made is left open; what `setup` raised is what is reported.
+    """
+
+    def __init__(self, request: Any, client_address: Any, server: Any) -> None:
+        self.request = request
+        self.client_address = client_address
+        self.server = server
+        try:
+            self.setup()
+        except BaseException:
+            with contextlib.suppress(Exception):  # written for an object that is complete
+                self.finish()
+            raise
+        try:
+            self.handle()
+        finally:
+            self.finish()
+
+    def setup(self) -> None:
+        """Prepare; does nothing here."""
+
+    def handle(self) -> None:
+        """Do the work; does nothing here."""
+
+    def finish(self) -> None:
+        """Clean up; does nothing here."""
+
+
+class StreamRequestHandler(BaseRequestHandler):
+    """Handle a connection with ``rfile`` to read from and ``wfile`` to write to; ``connection`` is the socket.
+
+    ``rbufsize`` and ``wbufsize`` are buffer sizes in bytes (-1: the io module's, 0: none). ``timeout``, in seconds, is
+    the deadline of each read from ``rfile``, and of each system call that writes; TimeoutError is raised then, and
+    ``rfile`` stays usable. ``disable_nagle_algorithm`` sets TCP_NODELAY, for handlers that buffer what they write.
+    """
+
+    rbufsize = -1
+    wbufsize = 0
+    timeout: float | None = None
+    disable_nagle_algorithm = False
+
+    def setup(self) -> None:
+        """Make ``rfile`` and ``wfile``."""
+        self.connection = self.request
+        if self.timeout is not None:
+            self.connection.settimeout(self.timeout)
+        if self.disable_nagle_algorithm:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        if self.timeout is not None and self.rbufsize != 0:
+            self.rfile: Any = _DeadlineReader(self.connection, self.timeout, self.rbufsize)
+        else:
+            self.rfile = self.connection.makefile("rb", self.rbufsize)
+        if self.wbufsize == 0:
+            self.wfile: Any = _SocketWriter(self.connection)
+        else:
+            self.wfile = self.connection.makefile("wb", self.wbufsize)
+
+    def finish(self) -> None:
+        """Flush and close both files, as far as they were made."""
+        wfile, rfile = getattr(self, "wfile", None), getattr(self, "rfile", None)
+        try:
+            if wfile is not None:
+                with contextlib.suppress(OSError):  # the peer has gone; there is nobody left to tell
+                    if not wfile.closed:
+                        wfile.flush()
+                with contextlib.suppress(OSError):  # closing flushes once more
+                    wfile.close()
+        finally:
+            if rfile is not None:
+                rfile.close()
+
+
+class _SocketWriter(io.BufferedIOBase):
+    """An unbuffered file on a socket whose `write` writes everything."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self._sock.sendall(data)
+        if type(data) is bytes:
+            return len(data)
+        with memoryview(data) as view:
+            return view.nbytes
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+class _RawReader(io.RawIOBase):
+    """A raw file on a socket that waits until a deadline, and can be read again after it has passed.
+
+    The file of ``socket.makefile`` refuses every read after one that timed out, and a timeout of the socket starts
+    anew with every byte that comes.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.deadline = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        left = self.deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        timeout = self._sock.gettimeout()
+        self._sock.settimeout(left)
+        try:
+            return self._sock.recv_into(buffer)
+        finally:
+            self._sock.settimeout(timeout)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+
+class _DeadlineReader(io.BufferedReader):
+    """A buffered file on a socket, each read of which has `timeout` seconds, however the bytes trickle in."""
+
+    def __init__(self, sock: socket.socket, timeout: float, size: int) -> None:
+        self._raw_reader = _RawReader(sock)
+        super().__init__(self._raw_reader, size if size > 1 else io.DEFAULT_BUFFER_SIZE)
+        self._seconds = timeout
+
+    def _start(self) -> None:
+        self._raw_reader.deadline = monotonic() + self._seconds
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._start()
+        return super().read(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        self._start()
+        return super().read1(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._start()
+        return super().readinto(buffer)
+
+    def readinto1(self, buffer: Any, /) -> int:
+        self._start()
+        return super().readinto1(buffer)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._start()
+        return super().readline(size)
+
+    def peek(self, size: int = 0, /) -> bytes:
+        self._start()
+        return super().peek(size)
+
+
+class DatagramRequestHandler(BaseRequestHandler):
+    """Handle a datagram: ``packet``, ``rfile`` on it, ``wfile`` for the answer, and ``socket`` to send from.
+
+    What was written to ``wfile`` is sent as one datagram when the handler has finished. Nothing is sent when nothing
+    was written, or when the sender has no address to send to (a unix socket without a name); that the sender has gone
+    meanwhile is not an error.
+    """
+
+    def setup(self) -> None:
+        """Make ``rfile`` and ``wfile``."""
+        self.packet, self.socket = self.request
+        self.rfile = io.BytesIO(self.packet)
+        self.wfile = io.BytesIO()
+
+    def finish(self) -> None:
+        """Send the answer, if there is one."""
+        wfile = getattr(self, "wfile", None)
+        answer = wfile.getvalue() if wfile is not None else b""
+        if answer and self.client_address:
+            from srvctl.socketserver.datagram import PEER_GONE_ERRNOS
+
+            try:
+                self.socket.sendto(answer, self.client_address)
+            except OSError as error:
+                if error.errno not in PEER_GONE_ERRNOS:
+                    raise
