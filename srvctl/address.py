@@ -94,9 +94,7 @@ def parse(family: Family, text: str) -> Address:
     """Read `text` as an address of `family`. Raises `UsageError` with the value and what was expected."""
     if not text or "\0" in text:
         raise _wrong(family, text, "it is empty" if not text else "it has a null byte in it")
-    return {"ip": _parse_ip, "unix": _parse_unix, "vsock": _parse_vsock, "fd": _parse_fd}[family.domain](
-        family, text
-    )
+    return {"ip": _parse_ip, "unix": _parse_unix, "vsock": _parse_vsock, "fd": _parse_fd}[family.domain](family, text)
 
 
 def _wrong(family: Family, text: str, why: str) -> UsageError:

@@ -273,7 +273,9 @@ class Settings:
     quiet = Option("-q --quiet", False, "Log warnings and errors only.", group="Output", flag=True)
 
     def __init__(self, family: str, address: str, handler: str, model: str, values: Mapping[str, Any]) -> None:
-        for name, value in zip(("family", "address", "handler", "model"), (family, address, handler, model), strict=True):
+        for name, value in zip(
+            ("family", "address", "handler", "model"), (family, address, handler, model), strict=True
+        ):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "values", dict(values))
 

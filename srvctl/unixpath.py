@@ -130,9 +130,7 @@ def _refuse_unsafe(at: int, directory: str) -> None:
         raise PermissionError(errno.EPERM, f"as root: others can write to directory {directory!r}")
 
 
-def _remove_stale(
-    sock: socket.socket, at: int, name: str, path: str, on_stale: Callable[[str], None] | None
-) -> None:
+def _remove_stale(sock: socket.socket, at: int, name: str, path: str, on_stale: Callable[[str], None] | None) -> None:
     try:
         found = os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:

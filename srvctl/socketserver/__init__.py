@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = [  # noqa: F822  # the combinations are made below, on demand
+__all__ = [  # the combinations are made below, on demand
     "BaseRequestHandler",
     "BaseServer",
     "DatagramRequestHandler",
