@@ -294,6 +294,14 @@ def state(**figures: object) -> None:
     _event(NOTICE, "state", **figures)
 
 
+def reloading() -> None:
+    _event(NOTICE, "reloading")
+
+
+def reload_failed(why: str) -> None:
+    _event(ERROR, "reload failed", why=why, next="the old worker goes on")
+
+
 # --- what happens to a worker
 
 
@@ -341,6 +349,10 @@ def handler_failed(peer: str, error: BaseException, skip: str) -> None:
     _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
 
 
+def hook_failed(what: str) -> None:
+    _event(ERROR, "hook failed", what=what)
+
+
 def peer_failed(peer: str, error: BaseException) -> None:
     _event(DEBUG, "peer failed", peer=peer, error=describe(error))
 
@@ -367,8 +379,8 @@ def refused(reason: str, peer: str, suppressed: int) -> None:
     _event(WARNING, "refused", reason=reason, peer=peer, suppressed=suppressed)
 
 
-def datagram_truncated(peer: str, size: int, most: int, suppressed: int) -> None:
-    _event(WARNING, "datagram dropped", peer=peer, size=size, most=most, suppressed=suppressed)
+def datagram_truncated(peer: str, most: int, suppressed: int) -> None:
+    _event(WARNING, "datagram dropped", peer=peer, why="too long", most=most, suppressed=suppressed)
 
 
 def lines_dropped(count: int) -> None:

@@ -15,9 +15,9 @@ from collections import deque
 from time import monotonic
 
 from srvctl.lifecycle import Event, Lifecycle, LifecycleError, State
-from srvctl.log import Throttle
+from srvctl.log import Throttle, describe
 from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
-from srvctl.socketserver.loop import Loop, Timer
+from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +68,10 @@ class BaseServer:
         self._serving = _thread.allocate_lock()  # held while serve_forever runs: what shutdown() waits for
         self._serving_thread = 0
         self._held: set[str] = set()  # why no requests are taken at the moment
+        self._is_taking = True  # false for good once `stop_taking` was called
         self._waiting: deque[tuple[Any, Any]] = deque()  # taken, but not started yet
         self._accept_throttle, self._start_throttle = Throttle(), Throttle()
-        self._idle_timer: Timer | None = None
+        self._last_request = 0.0
 
     def __enter__(self) -> BaseServer:
         return self
@@ -128,6 +129,9 @@ class BaseServer:
     def server_close(self) -> None:
         """Close the server, and wait for what runs; the last thing in its life. Closing twice is not an error."""
         self._close_source()
+        if loop := self._loop:  # nothing comes any more
+            loop.stop()
+        self._end_waiting()
         self._wait_for_requests()
         self._life.on(Event.STOP)
 
@@ -146,7 +150,12 @@ class BaseServer:
             loop.call_soon(lambda: self._look_for_request(loop, poll_interval))
         if _is_programs_own(self, "service_actions"):
             self._tick(loop, poll_interval)
-        self._arm_idle_timer()
+        if self.timeout is not None and _is_programs_own(self, "handle_timeout"):
+            self._last_request = monotonic()
+            self._watch_for_idleness(loop, self.timeout)
+        if self._waiting:
+            loop.call_soon(self._start_waiting)
+        self._hold_when_full()
         loop.run(self._after_turn)
 
     def _tick(self, loop: Loop, interval: float) -> None:
@@ -155,15 +164,12 @@ class BaseServer:
     def _after_turn(self) -> None:
         self._outlive(self.service_actions)
 
-    def _arm_idle_timer(self) -> None:
-        if self._loop and self.timeout is not None and _is_programs_own(self, "handle_timeout"):
-            if self._idle_timer:
-                self._idle_timer.cancel()
-            self._idle_timer = self._loop.call_at(monotonic() + self.timeout, self._on_idle)
-
-    def _on_idle(self) -> None:
-        self._outlive(self.handle_timeout)
-        self._arm_idle_timer()
+    def _watch_for_idleness(self, loop: Loop, timeout: float) -> None:
+        # One timer that looks when the last request was: a timer for each request would be memory for each.
+        if self._last_request + timeout <= monotonic():
+            self._outlive(self.handle_timeout)
+            self._last_request = monotonic()
+        loop.call_at(self._last_request + timeout, lambda: self._watch_for_idleness(loop, timeout))
 
     # --- where requests come from
 
@@ -182,12 +188,12 @@ class BaseServer:
     def _on_readable(self, events: int) -> None:
         batch = 1 if _is_programs_own(self, "get_request") else BATCH
         for _ in range(batch):
-            if not self._take_one() or self._held or self._stops():
+            if not self._take_one() or self._held or not self._is_taking or self._stops():
                 return
 
     def _look_for_request(self, loop: Loop, poll_interval: float) -> None:
         """Take requests from a source without a descriptor, and look again later when it has none."""
-        found = not self._held and self._take_one()
+        found = self._is_taking and not self._held and self._take_one()
         delay = 0.0 if found else poll_interval
         loop.call_at(monotonic() + delay, lambda: self._look_for_request(loop, poll_interval))
 
@@ -202,8 +208,7 @@ class BaseServer:
             return False
         except Exception as error:
             return self._on_request_error(error)
-        if self._idle_timer:
-            self._arm_idle_timer()
+        self._last_request = monotonic()
         self._outlive(self._process, request, client_address)
         return True
 
@@ -214,7 +219,7 @@ class BaseServer:
         except KeyboardInterrupt:
             raise
         except Exception as error:  # a hook of the program's own, such as a handle_error that raises
-            self._complain(f"a hook raised {type(error).__name__}: {error}")
+            self._complain(f"a hook raised {describe(error)}")
         except BaseException:  # a handler's SystemExit ends that request, as it does in a thread or a child
             return
 
@@ -262,10 +267,14 @@ class BaseServer:
         self._process(request, client_address)
 
     def _process(self, request: Any, client_address: Any) -> None:
-        if self._verified(request, client_address):
+        is_welcome = False
+        try:
+            is_welcome = self._verified(request, client_address)
+        finally:
+            if not is_welcome:
+                self.shutdown_request(request)
+        if is_welcome:
             self._start(request, client_address)
-        else:
-            self.shutdown_request(request)
 
     def _start(self, request: Any, client_address: Any) -> None:
         try:
@@ -329,11 +338,15 @@ class BaseServer:
 
     def accept_failed(self, error: Exception, suppressed: int, pause: float) -> None:
         """Report that a request could not be taken, at most once in 5 s; it is tried again in `pause` seconds."""
-        self._complain(f"cannot take a request: {error} (and {suppressed} times before); retrying in {pause:.1f} s")
+        self._complain(
+            f"cannot take a request: {describe(error)} (and {suppressed} times before); retrying in {pause:.1f} s"
+        )
 
     def start_failed(self, error: BaseException, suppressed: int, pause: float) -> None:
         """Report that the system has no process or thread for a request, at most once in 5 s; the request waits."""
-        self._complain(f"cannot start a request: {error} (and {suppressed} times before); retrying in {pause:.1f} s")
+        self._complain(
+            f"cannot start a request: {describe(error)} (and {suppressed} times before); retrying in {pause:.1f} s"
+        )
 
     def _complain(self, what: str) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -349,12 +362,28 @@ class BaseServer:
             self._loop.unwatch(fd)
         self._held.add(reason)
 
+    def stop_taking(self) -> None:
+        """Have the loop take no request any more; those that run, and those that wait, go on."""
+        self._is_taking = False
+        if self._loop and (fd := self._fileno()) >= 0:
+            self._loop.unwatch(fd)
+
     def _release(self, reason: str) -> None:
         if reason in self._held:
             self._held.discard(reason)
             self._start_waiting()
-            if not self._held and self._loop and (fd := self._fileno()) >= 0:
+            if not self._held and self._is_taking and self._loop and (fd := self._fileno()) >= 0:
                 self._loop.watch(fd, self._on_readable)
+
+    def _is_full(self) -> bool:
+        """Return whether no more requests may be served at the same time; the mix-ins know of some."""
+        return False
+
+    def _hold_when_full(self) -> None:
+        if self._is_full():
+            self._hold("full")
+            if not self._is_full():  # one ended between the two
+                self._release("full")
 
     def _pause(self, reason: str) -> None:
         if self._loop and reason not in self._held:
@@ -377,6 +406,18 @@ class BaseServer:
         """Start the requests that wait, oldest first, as far as there is room."""
         while self._waiting and not self._held:
             self._outlive(self._start, *self._waiting.popleft())
+
+    def _end_waiting(self) -> None:
+        """Try the requests that wait once more, when no loop will; those that still cannot start are ended."""
+        while self._waiting:
+            self._wait_for_room()
+            self._outlive(self._start, *self._waiting.popleft())
+
+    def _release_in_child(self, request: Any) -> None:
+        """Close what belongs to the parent alone; called first in a forked child, which serves `request`."""
+        if self._loop:
+            self._loop.release_in_child()
+            self._loop = None
 
     def _request_ended(self) -> None:
         """Called in the loop's thread when a request ended: there is room again, and perhaps a descriptor."""

@@ -37,6 +37,7 @@ PEER_GONE_ERRNOS = ICMP_ERRNOS | {errno.ENOENT, errno.EPIPE, errno.ENOTCONN}
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
+_DESTINATIONS = frozenset(((socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, IPV6_PKTINFO)))
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # in6_pktinfo, the larger of the two
 
 
@@ -92,10 +93,14 @@ class DatagramServer(SocketServer):
 
     socket_type = socket.SOCK_DGRAM
     max_packet_size = 65535
+    # Receiving never blocks (MSG_DONTWAIT), and a handler's answer waits for room, as on any socket.
+    _serving_timeout = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._truncated_throttle = Throttle()
         super().__init__(*args, **kwargs)
+        if kwargs.get("sock") is not None:
+            self._ask_for_destination()
 
     def _set_reuse(self) -> None:
         if self.allow_reuse_address and self.socket.family != socket.AF_UNIX:
@@ -123,9 +128,11 @@ class DatagramServer(SocketServer):
     @event_driven
     def get_request(self) -> tuple[Any, Any]:
         """Receive a datagram; return it with what answers it, and its sender (None: a unix peer without a name)."""
+        # A unix peer gets no room for descriptors, which would stay open here; the kernel closes them, unix(7).
+        room = 0 if self.socket.family == socket.AF_UNIX else _ANCILLARY_BYTES
         while True:
             size = self.max_packet_size
-            data, ancillary, flags, sender = self.socket.recvmsg(size, _ANCILLARY_BYTES, socket.MSG_DONTWAIT)
+            data, ancillary, flags, sender = self.socket.recvmsg(size, room, socket.MSG_DONTWAIT)
             if flags & socket.MSG_TRUNC:
                 suppressed = self._truncated_throttle.admit()
                 self.datagram_truncated(sender, suppressed)
@@ -138,7 +145,9 @@ class DatagramServer(SocketServer):
         return sender
 
     def _reply_socket(self, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> ReplySocket:
-        return ReplySocket(self.socket, client_address, [answer_from(item) for item in ancillary])
+        return ReplySocket(
+            self.socket, client_address, [answer_from(item) for item in ancillary if item[:2] in _DESTINATIONS]
+        )
 
     def datagram_truncated(self, client_address: Any, suppressed: int) -> None:
         """Called when a datagram was longer than ``max_packet_size`` and was dropped.
@@ -151,12 +160,6 @@ class DatagramServer(SocketServer):
             self.connection_lost(error)
             return True
         return super()._on_request_error(error)
-
-    def _release_in_child(self, request: Any) -> None:
-        """Close what a forked child must not keep; the socket itself it needs for the answer."""
-        if self._loop:
-            self._loop.close()
-            self._loop = None
 
 
 def answer_from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:

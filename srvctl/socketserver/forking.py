@@ -11,9 +11,11 @@ import os
 import select
 import signal
 import sys
+from time import monotonic
 
-from srvctl.socketserver.accepting import RequestNotStarted
+from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
 from srvctl.socketserver.base import BaseServer, event_driven
+from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class ForkingMixIn(Base):
     active_children: set[int] | None = None
     max_children = 40
     block_on_close = True
+    _pidfds: dict[int, int] = {}  # of each active child, while the loop watches it
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Fork; the child handles the request and exits, the parent goes on."""
@@ -49,8 +52,21 @@ class ForkingMixIn(Base):
             self.active_children = set()
         self.active_children.add(pid)
         self._child_started(pid, request, client_address)
-        if len(self.active_children) >= self.max_children:
-            self._hold("full")
+        self._hold_when_full()
+
+    def _is_full(self) -> bool:
+        return self.active_children is not None and len(self.active_children) >= self.max_children
+
+    def _serve(self, loop: Loop, poll_interval: float) -> None:
+        self._pidfds = {}
+        for pid in list(self.active_children or ()):  # of a serve_forever before this one
+            self._watch_child(pid)
+        try:
+            super()._serve(loop, poll_interval)
+        finally:
+            for pidfd in self._pidfds.values():
+                os.close(pidfd)
+            self._pidfds.clear()
 
     def _run_child(self, request: Any, client_address: Any) -> NoReturn:
         status = 1
@@ -64,16 +80,12 @@ class ForkingMixIn(Base):
             try:
                 self._end_in_child(request)
             finally:
-                _flush_std_streams()
-                if logging := sys.modules.get("logging"):
-                    logging.shutdown()
-                os._exit(status)
-
-    def _release_in_child(self, request: Any) -> None:
-        """Close what belongs to the parent alone."""
-        if self._loop:
-            self._loop.close()
-            self._loop = None
+                try:
+                    _flush_std_streams()
+                    if logging := sys.modules.get("logging"):
+                        logging.shutdown()
+                finally:  # whatever a stream or a log handler raises, no child returns into the parent's loop
+                    os._exit(status)
 
     def _end_in_child(self, request: Any) -> None:
         """End the request in the child, which waits for the peer of a connection as long as it lingers."""
@@ -87,29 +99,35 @@ class ForkingMixIn(Base):
         self._watch_child(pid)
 
     def _watch_child(self, pid: int) -> int:
-        """Have the loop reap `pid` when it ends; return the pidfd, which the loop owns, or -1."""
-        if self._loop is None or not hasattr(os, "pidfd_open"):
+        """Have the loop reap `pid` when it ends; return the pidfd, which stays the server's, or -1."""
+        if self._loop is None:
             return -1
-        loop = self._loop
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError:  # no descriptor left, or no such system call: service_actions finds it
+        except (OSError, AttributeError):  # no descriptor left, or no such system call: look now and then
+            self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._look_at_child(pid))
             return -1
-
-        def on_exit(events: int) -> None:
-            loop.unwatch(pidfd)
-            os.close(pidfd)
-            self._reap(pid, os.WNOHANG)
-
-        loop.watch(pidfd, on_exit)
+        self._pidfds[pid] = pidfd
+        self._loop.watch(pidfd, lambda events: self._reap(pid, os.WNOHANG))
         return pidfd
+
+    def _look_at_child(self, pid: int) -> None:
+        self._reap(pid, os.WNOHANG)
+        if self.active_children and pid in self.active_children:
+            self._watch_child(pid)
 
     def _reap(self, pid: int, flags: int) -> None:
         try:
             reaped, status = os.waitpid(pid, flags)
         except ChildProcessError:  # somebody else reaped it
             reaped, status = pid, 0
-        if reaped and self.active_children is not None and pid in self.active_children:
+        if not reaped:
+            return
+        if (pidfd := self._pidfds.pop(pid, -1)) >= 0:
+            if self._loop:
+                self._loop.unwatch(pidfd)
+            os.close(pidfd)
+        if self.active_children is not None and pid in self.active_children:
             self.active_children.discard(pid)
             self._child_ended(pid, status)
             self._request_ended()
@@ -124,7 +142,7 @@ class ForkingMixIn(Base):
 
     def _wait_for_room(self) -> None:
         self.collect_children()
-        while self.active_children and len(self.active_children) >= self.max_children:
+        while self.active_children and self._is_full():
             _wait_for_any(self.active_children)
             self.collect_children()
 
@@ -132,12 +150,6 @@ class ForkingMixIn(Base):
     def handle_timeout(self) -> None:
         """Reap children."""
         self.collect_children()
-
-    @event_driven
-    def service_actions(self) -> None:
-        """Reap children, where the loop cannot be told that they ended."""
-        if not hasattr(os, "pidfd_open"):
-            self.collect_children()
 
     def _wait_for_requests(self) -> None:
         """Wait for the children when ``block_on_close`` is true."""

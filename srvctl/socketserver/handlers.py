@@ -117,21 +117,34 @@ class _RawReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._kept = b""
         self.deadline = 0.0
+        self.is_late = False
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def keep(self, data: bytes) -> None:
+        """Give back what was read before the deadline passed; it comes first next time."""
+        self._kept = data + self._kept
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self._kept:
+            size = min(len(buffer), len(self._kept))
+            buffer[:size], self._kept = self._kept[:size], self._kept[size:]
+            return size
         left = self.deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
         timeout = self._sock.gettimeout()
-        self._sock.settimeout(left)
         try:
-            return self._sock.recv_into(buffer)
+            if left > 0:
+                self._sock.settimeout(left)
+                return self._sock.recv_into(buffer)
+        except TimeoutError:
+            pass
         finally:
             self._sock.settimeout(timeout)
+        self.is_late = True
+        return None  # "would block": the buffered reader above hands out what it has got so far
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -147,30 +160,43 @@ class _DeadlineReader(io.BufferedReader):
 
     def _start(self) -> None:
         self._raw_reader.deadline = monotonic() + self._seconds
+        self._raw_reader.is_late = False
+
+    def _in_time(self, data: bytes | None) -> bytes:
+        if self._raw_reader.is_late:
+            self._raw_reader.keep(data or b"")
+            raise TimeoutError("timed out")
+        return data or b""
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._start()
-        return super().read(size)
+        return self._in_time(super().read(size))
 
     def read1(self, size: int = -1, /) -> bytes:
         self._start()
-        return super().read1(size)
+        return self._in_time(super().read1(size))
 
     def readinto(self, buffer: Any, /) -> int:
-        self._start()
-        return super().readinto(buffer)
+        with memoryview(buffer).cast("B") as view:
+            data = self.read(len(view))
+            view[: len(data)] = data
+        return len(data)
 
     def readinto1(self, buffer: Any, /) -> int:
-        self._start()
-        return super().readinto1(buffer)
+        with memoryview(buffer).cast("B") as view:
+            data = self.read1(len(view))
+            view[: len(data)] = data
+        return len(data)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         self._start()
-        return super().readline(size)
+        return self._in_time(super().readline(size))
 
     def peek(self, size: int = 0, /) -> bytes:
         self._start()
-        return super().peek(size)
+        data = super().peek(size)
+        # What was peeked at is in the buffer still; there is nothing to keep.
+        return data if data else self._in_time(data)
 
 
 class DatagramRequestHandler(BaseRequestHandler):

@@ -53,6 +53,7 @@ class Lingering:
     def __init__(self, close: Callable[[Any], None]) -> None:
         self._close = close
         self._closing: dict[int, _Closing] = {}
+        self._is_last = False
 
     def __len__(self) -> int:
         return len(self._closing)
@@ -71,8 +72,18 @@ class Lingering:
         self._closing[id(closing)] = closing
         if loop:
             loop.call_soon(lambda: self._watch(loop, closing))  # this may be a handler's thread
+        elif self._is_last:  # a thread that outlived the server: nobody else is left to wait
+            self.finish()
+
+    def watch(self, loop: Loop) -> None:
+        """Have `loop` take over those that the last loop left."""
+        for closing in list(self._closing.values()):
+            self._watch(loop, closing)
 
     def _watch(self, loop: Loop, closing: _Closing) -> None:
+        if closing.sock.fileno() < 0:  # its owner was quicker
+            self._end(loop, closing)
+            return
         loop.watch(closing.sock.fileno(), lambda events: self._on_readable(loop, closing))
         loop.call_at(closing.deadline, lambda: self._end(loop, closing))
 
@@ -94,11 +105,13 @@ class Lingering:
 
     def finish(self) -> None:
         """Wait until all are closed, up to their deadlines: for a process that is about to end. Blocks."""
-        while self._closing:
+        self._is_last = True
+        self.sweep()
+        while left := list(self._closing.values()):
             poll = select.poll()
-            for closing in self._closing.values():
+            for closing in left:
                 poll.register(closing.sock, select.POLLIN)
-            soonest = min(closing.deadline for closing in self._closing.values())
+            soonest = min(closing.deadline for closing in left)
             poll.poll(max(0.0, soonest - monotonic()) * 1000 + 1)
             self.sweep()
 

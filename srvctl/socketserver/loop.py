@@ -56,13 +56,16 @@ class Loop:
     """Call back when descriptors are ready and when timers are due.
 
     Owns its wake-up and polling descriptors; those that are watched stay their owner's, who stops watching
-    before closing. `wake`, `stop` and `call_soon` may be called from any thread, `wake` and `stop` from a signal handler
-    too; everything else belongs to the thread that made the loop and runs it.
+    before closing. `wake`, `stop` and `call_soon` may be called from any thread, `wake` and `stop` from a signal
+    handler too; everything else belongs to the thread that made the loop and runs it.
     """
 
     def __init__(self) -> None:
         self.stopping = False
         self._thread = _thread.get_ident()
+        # Nobody writes to the wake-up descriptor's number when it is closed and may be another's already.
+        # Re-entrant: a signal handler may call `wake` while its thread does.
+        self._wake_lock = _thread.RLock()
         self._callbacks: dict[int, Callable[[int], None]] = {}
         self._timers: list[Timer] = []
         self._soon: deque[Callable[[], None]] = deque()
@@ -81,13 +84,18 @@ class Loop:
         self.close()
 
     def close(self) -> None:
-        """Close the loop's own descriptors; a forked child calls this too, for its copies."""
+        """Close the loop's own descriptors."""
+        with self._wake_lock:
+            self.release_in_child()
+
+    def release_in_child(self) -> None:
+        """Close a forked child's copies of them; whoever held a lock at the fork is not there to release it."""
+        wakeup, self._wake_write = {self._wake_read, self._wake_write}, -1
         self._poll.close()
-        for fd in {self._wake_read, self._wake_write}:
+        for fd in wakeup:
             os.close(fd)
         self._callbacks.clear()
         self._timers.clear()
-        self._wake_write = -1
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call `callback` with the events whenever `fd` is ready. Raises OSError where it cannot be waited on."""
@@ -114,8 +122,8 @@ class Loop:
 
     def wake(self) -> None:
         """End the wait."""
-        if self._wake_write >= 0:
-            with contextlib.suppress(BlockingIOError):  # full: it wakes already
+        with self._wake_lock, contextlib.suppress(BlockingIOError):  # full: it wakes already
+            if self._wake_write >= 0:
                 os.write(self._wake_write, b"\1\0\0\0\0\0\0\0")
 
     def stop(self) -> None:
@@ -142,10 +150,11 @@ class Loop:
         self.call_due()
 
     def call_due(self) -> None:
-        """Make the calls whose time has come."""
-        while self._soon:
+        """Make the calls whose time has come; those that they add wait for the next turn."""
+        for _ in range(len(self._soon)):
             self._soon.popleft()()
-        while self._timers and (self._timers[0].callback is None or self._timers[0].when <= monotonic()):
+        now = monotonic()
+        while self._timers and (self._timers[0].callback is None or self._timers[0].when <= now):
             timer = heapq.heappop(self._timers)
             if timer.callback is not None:
                 timer.callback()

@@ -30,6 +30,7 @@ class SocketServer(BaseServer):
     socket_type: int = socket.SOCK_STREAM
     allow_reuse_address: bool = False
     allow_reuse_port: bool = False
+    _serving_timeout: float | None = 0.0
 
     def __init__(
         self,
@@ -64,10 +65,14 @@ class SocketServer(BaseServer):
         """Bind the socket, and make ``server_address`` what it is bound to."""
         self._set_reuse()
         if self.socket.family == socket.AF_UNIX:
-            self._bound_path = bind_path(self.socket, self.server_address)
+            # Listening comes in one with the name: between the two another server would take it for a dead one.
+            self._bound_path = bind_path(self.socket, self.server_address, listen=self._listen)
         else:
             self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
+
+    def _listen(self) -> None:
+        """Let peers connect, where that takes more than a name."""
 
     def _set_reuse(self) -> None:
         if self.allow_reuse_address and self.socket.family != socket.AF_UNIX:
@@ -100,12 +105,12 @@ class SocketServer(BaseServer):
     def _not_blocking(self) -> Any:
         """Readable does not mean that accept(2) will not block, select(2) BUGS: a sibling may have been first."""
         timeout = self.socket.gettimeout()
-        if timeout != 0.0:
-            self.socket.setblocking(False)
+        if timeout != self._serving_timeout:
+            self.socket.settimeout(self._serving_timeout)
         try:
             yield
         finally:
-            if timeout != 0.0 and self.socket.fileno() >= 0:
+            if timeout != self._serving_timeout and self.socket.fileno() >= 0:
                 self.socket.settimeout(timeout)
 
     def _on_request_error(self, error: Exception) -> bool:
@@ -114,6 +119,8 @@ class SocketServer(BaseServer):
         repeated, self._last_errno = self._last_errno == error.errno, error.errno
         failure = classify(error, repeated=repeated)
         if failure is AcceptFailure.FATAL:
+            if self._stops():  # closed by the one who stopped it
+                return False
             raise error
         if failure is AcceptFailure.RESOURCES:
             suppressed = self._accept_throttle.admit()

@@ -7,6 +7,7 @@ import socket
 
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.lingering import Lingering
+from srvctl.socketserver.loop import Loop
 from srvctl.socketserver.sockets import SocketServer
 
 TYPE_CHECKING = False
@@ -30,6 +31,9 @@ class StreamServer(SocketServer):
 
     def server_activate(self) -> None:
         """Listen."""
+        self._listen()
+
+    def _listen(self) -> None:
         self.socket.listen(self.request_queue_size)
 
     @event_driven
@@ -48,6 +52,10 @@ class StreamServer(SocketServer):
     def _close_lingered(self, request: Any) -> None:
         self.close_request(request)
 
+    def _serve(self, loop: Loop, poll_interval: float) -> None:
+        self._lingering.watch(loop)
+        super()._serve(loop, poll_interval)
+
     def handle_request(self) -> None:
         self._lingering.sweep()
         super().handle_request()
@@ -59,9 +67,7 @@ class StreamServer(SocketServer):
 
     def _release_in_child(self, request: Any) -> None:
         """Close what a forked child must not keep: an orphan would hold the port, and nobody would answer."""
-        if self._loop:
-            self._loop.close()
-            self._loop = None
+        super()._release_in_child(request)
         with contextlib.suppress(OSError):
             self.socket.close()
         self._lingering = Lingering(self._close_lingered)
@@ -77,3 +83,16 @@ class UnixStreamServer(StreamServer):
     """A server on a unix stream socket; a stale file at its path is replaced, its own is removed at the end."""
 
     address_family = socket.AF_UNIX
+
+
+class UnixSeqpacketServer(StreamServer):
+    """A server on a unix sequenced-packet socket: connections that keep the boundaries of records."""
+
+    address_family = socket.AF_UNIX
+    socket_type = socket.SOCK_SEQPACKET
+
+
+class VsockServer(StreamServer):
+    """A server on a vsock stream socket, between a virtual machine and its host."""
+
+    address_family = getattr(socket, "AF_VSOCK", -1)

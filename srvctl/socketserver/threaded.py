@@ -129,10 +129,10 @@ class ThreadingMixIn(Base):
         except RequestNotStarted:
             self._thread_done()
             raise
-        if self._running >= self.max_threads:
-            self._hold("full")
-            if self._running < self.max_threads:  # it ended between the two
-                self._release("full")
+        self._hold_when_full()
+
+    def _is_full(self) -> bool:
+        return self._running >= self.max_threads
 
     def _run_in_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -157,9 +157,9 @@ class ThreadingMixIn(Base):
             self.shutdown_request(request)
 
     def _wait_for_room(self) -> None:
-        if self._running >= self.max_threads:
+        if self._is_full():
             with self._running_lock:
-                self._running_lock.wait_for(lambda: self._running < self.max_threads)
+                self._running_lock.wait_for(lambda: not self._is_full())
 
     def _wait_for_requests(self) -> None:
         """Wait for the threads when ``block_on_close`` is true and they do not outlive the program anyway."""

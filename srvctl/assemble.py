@@ -1,0 +1,68 @@
+"""From settings to a server class: the one place that combines family, socket type and concurrency."""
+
+from __future__ import annotations
+
+import socket
+
+from srvctl.serving.kinds import DatagramServing, StreamServing
+from srvctl.serving.models import ForkServing, SyncServing, ThreadServing
+from srvctl.socketserver import ForkingMixIn, TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
+from srvctl.socketserver.datagram import DatagramServer
+from srvctl.socketserver.stream import StreamServer, UnixSeqpacketServer, VsockServer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from srvctl.serving.draining import Draining
+    from srvctl.settings import Settings
+
+# Threads that stay behind for the next request. More than that were a burst, and their stacks are worth more.
+_SPARE_THREADS = 16
+
+_SERVERS: dict[tuple[int, int], type[StreamServer | DatagramServer]] = {
+    (socket.AF_INET, socket.SOCK_STREAM): TCPServer,
+    (socket.AF_INET6, socket.SOCK_STREAM): TCPServer,
+    (socket.AF_INET, socket.SOCK_DGRAM): UDPServer,
+    (socket.AF_INET6, socket.SOCK_DGRAM): UDPServer,
+    (socket.AF_UNIX, socket.SOCK_STREAM): UnixStreamServer,
+    (socket.AF_UNIX, socket.SOCK_DGRAM): UnixDatagramServer,
+    (socket.AF_UNIX, socket.SOCK_SEQPACKET): UnixSeqpacketServer,
+}
+if hasattr(socket, "AF_VSOCK"):
+    _SERVERS[socket.AF_VSOCK, socket.SOCK_STREAM] = VsockServer
+
+
+def assemble(settings: Settings, family: int, type_: int, is_own: bool) -> type[Draining]:
+    """Return the class that serves a socket of `family` and `type_` as `settings` say.
+
+    `is_own` says that srvctl made the socket, and may empty its queue when it stops.
+    """
+    server = _SERVERS.get((family, type_)) or (StreamServer if type_ != socket.SOCK_DGRAM else DatagramServer)
+    bases: list[type] = [DatagramServing if type_ == socket.SOCK_DGRAM else StreamServing]
+    attributes: dict[str, Any] = {
+        "settings": settings,
+        "is_own": is_own,
+        "address_family": family,
+        "socket_type": type_,
+        "__module__": __name__,
+    }
+    if settings.model == "fork":
+        prefix = "Forking"
+        bases += [ForkServing, ForkingMixIn]
+        attributes["max_children"] = settings.max
+    elif settings.model == "threads":
+        from srvctl.socketserver.threaded import ThreadingMixIn
+
+        prefix = "Threading"
+        bases += [ThreadServing, ThreadingMixIn]
+        attributes |= {"max_threads": settings.max, "spare_threads": min(settings.max, _SPARE_THREADS)}
+    else:
+        prefix = ""
+        bases.append(SyncServing)
+    return type(prefix + server.__name__, (*bases, server), attributes)
+
+
+def mix_ins(server: type) -> list[str]:
+    """Return the names of the classes that `server` was put together from, in the order in which they are asked."""
+    return [cls.__name__ for cls in server.__mro__ if cls is not object]

@@ -1,0 +1,98 @@
+"""``--set NAME=VALUE``: class attributes that a handler declares, and texts converted to their types."""
+
+from __future__ import annotations
+
+from srvctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+
+def _read_bool(text: str) -> bool:
+    words = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+    try:
+        return words[text.lower()]
+    except KeyError:
+        raise ValueError("expected yes or no") from None
+
+
+def _read_int(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ValueError("expected a whole number") from None
+
+
+def _read_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("expected a number") from None
+
+
+def _read_anything(text: str) -> Any:
+    """Read a value for an attribute that says nothing of its type, such as ``timeout = None``."""
+    for read in (_read_int, _read_float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "bool": _read_bool,
+    "int": _read_int,
+    "float": _read_float,
+    "str": str,
+    "bytes": lambda text: text.encode(),
+}
+
+
+def declared_attributes(handler: Any) -> dict[str, str]:
+    """Return the attributes that can be set on `handler`, with the name of each one's type.
+
+    They are the public class attributes that hold a bool, int, float, str, bytes or None, or are annotated as one.
+    """
+    found: dict[str, str] = {}
+    for cls in reversed(handler.__mro__ if isinstance(handler, type) else ()):
+        annotations = cls.__dict__.get("__annotations__", {})
+        for name in (*cls.__dict__, *annotations):
+            if not name.startswith("_") and (kind := _kind(cls, name, annotations)):
+                found[name] = kind
+    return found
+
+
+def _kind(cls: type, name: str, annotations: dict[str, Any]) -> str:
+    value = cls.__dict__.get(name)
+    annotation = annotations.get(name, "")
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    options = [part.strip() for part in text.removeprefix("Optional[").rstrip("]").split("|")]
+    for option in options:
+        if option in _READERS:
+            return f"{option} or none" if len(options) > 1 or text.startswith("Optional") else option
+    if value is None:
+        return "any" if name in cls.__dict__ and not annotation else ""
+    kind = type(value).__name__
+    return kind if kind in _READERS else ""
+
+
+def set_attributes(handler: Any, assignments: Sequence[tuple[str, str]], what: str) -> None:
+    """Make `assignments`, pairs of name and text, on the class `handler`. Raises `UsageError` with the valid names."""
+    declared = declared_attributes(handler) if assignments else {}
+    for name, text in assignments:
+        if name not in declared:
+            valid = ", ".join(f"{n} ({kind})" for n, kind in sorted(declared.items())) or "none"
+            raise UsageError("set", f"{name!r} of {what}", f"no such attribute; it has {valid}")
+        kind, _, optional = declared[name].partition(" or ")
+        if optional and text.lower() == "none":
+            setattr(handler, name, None)
+            continue
+        try:
+            value = _READERS.get(kind, _read_anything)(text)
+        except ValueError as error:
+            valid = ", ".join(f"{n} ({k})" for n, k in sorted(declared.items()))
+            raise UsageError("set", f"{name}={text!r} of {what}", f"{error}; it has {valid}") from None
+        setattr(handler, name, value)

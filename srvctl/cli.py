@@ -1,0 +1,282 @@
+"""The command line: words to `Settings`, errors to one line and an exit status. Only this module prints or exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+import srvctl
+from srvctl import log, systemd
+from srvctl.address import Family
+from srvctl.errors import ExitStatus, LaunchError, UsageError
+from srvctl.launch import check as check_launch
+from srvctl.launch import launch
+from srvctl.settings import MODELS, OPTIONS, Option, Settings
+from srvctl.supervisor import StoppedEarly, die_of
+
+_ADDRESSES = {
+    "ip": ":9000 (every interface), 127.0.0.1:9000, [::1]:9000, host:9000, :http, or 9000; port 0: the kernel chooses",
+    "unix": "a path, or @name in the abstract namespace",
+    "vsock": "CID:PORT or :PORT",
+    "fd": "the number of an inherited descriptor, or its name in LISTEN_FDNAMES",
+}
+_SUMMARIES = {
+    Family.TCP: "TCP over IPv6 and IPv4",
+    Family.TCP4: "TCP over IPv4",
+    Family.TCP6: "TCP over IPv6",
+    Family.UDP: "UDP over IPv6 and IPv4",
+    Family.UDP4: "UDP over IPv4",
+    Family.UDP6: "UDP over IPv6",
+    Family.UNIX: "Unix stream socket",
+    Family.UNIX_DGRAM: "Unix datagram socket",
+    Family.UNIX_SEQPACKET: "Unix sequenced-packet socket",
+    Family.VSOCK: "Stream socket between a virtual machine and its host",
+    Family.FD: "A socket that was inherited, from systemd or a shell",
+}
+_MODEL_HELP = {
+    "sync": "Serve one request at a time (default).",
+    "threads": "Serve each request in a thread of a pool.",
+    "fork": "Serve each request in a process of its own.",
+}
+_HANDLER_HELP = (
+    "HANDLER is pkg.mod:Name, pkg.mod.Name, path/to/file.py:Name, or the name of a ready-made handler (see: srvctl "
+    "handlers); echo when there is none. Anything that can be called as (request, client_address, server) will do."
+)
+
+
+class _Words(click.ParamType):
+    """An option's value, read by the function that its declaration names."""
+
+    def __init__(self, option: Option[Any]) -> None:
+        self._option = option
+        self.name = option.metavar or "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._option.parse(value)
+        except ValueError as error:
+            raise UsageError("use", f"{self._option.long_flag} {value!r}", str(error)) from None
+
+
+class _GroupedOption(click.Option):
+    """An option of click's that knows under which heading the help shows it."""
+
+    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+def _click_options() -> Iterator[_GroupedOption]:
+    for model in MODELS:
+        help = f"{_MODEL_HELP[model]}  [env: SRVCTL_{model.upper()}]"
+        yield _GroupedOption([f"--{model}"], is_flag=True, envvar=f"SRVCTL_{model.upper()}", help=help, heading="Concurrency")
+    for option in OPTIONS:
+        yield _click_option(option)
+
+
+def _click_option(option: Option[Any]) -> _GroupedOption:
+    shown = option.default_text or ("off" if option.default is False else _plain(option.default))
+    help = f"{option.help}  [default: {shown}; env: {option.envvar}]"
+    kwargs: dict[str, Any] = {"help": help, "envvar": option.envvar, "heading": option.group}
+    if option.flag:
+        kwargs["is_flag"] = True
+    elif option.choices:
+        kwargs["type"] = click.Choice(option.choices)
+    else:
+        kwargs["type"] = _Words(option)
+        kwargs["metavar"] = option.metavar
+    if option.multiple:
+        kwargs["multiple"] = True
+    return _GroupedOption([*option.flags, option.name], **kwargs)
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class _FamilyCommand(click.Command):
+    """``srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]``; its options are shown under their headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+
+
+def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options of `command` under their headings."""
+    headings: dict[str, list[tuple[str, str]]] = {}
+    for param in command.get_params(ctx):
+        if record := param.get_help_record(ctx):
+            headings.setdefault(getattr(param, "heading", "Other"), []).append(record)
+    for heading, records in headings.items():
+        with formatter.section(heading):
+            formatter.write_dl(records)
+
+
+def _family_commands(run: Callable[[Settings], None]) -> dict[str, click.Command]:
+    return {family.word: _family_command(family, run) for family in Family}
+
+
+def _family_command(family: Family, run: Callable[[Settings], None]) -> click.Command:
+    def callback(address: str, handler: str, **given: Any) -> None:
+        run(_settle(family, address, handler, given))
+
+    return _FamilyCommand(
+        family.word,
+        callback=callback,
+        params=[
+            click.Argument(["address"]),
+            *_click_options(),
+            click.Argument(["handler"], required=False, default="echo"),
+        ],
+        help=f"{_SUMMARIES[family]}.\n\nADDRESS is {_ADDRESSES[family.domain]}.\n\n{_HANDLER_HELP}",
+        short_help=_SUMMARIES[family],
+        options_metavar="[OPTIONS]",
+    )
+
+
+def _settle(family: Family, address: str, handler: str, given: dict[str, Any]) -> Settings:
+    model = _chosen_model({model: given.pop(model) for model in MODELS})
+    given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
+    if "verbose" in given and "quiet" in given:
+        raise UsageError("use", "--verbose and --quiet", "they exclude each other")
+    if model == "sync" and given.get("max", 1) > 1:
+        raise UsageError("use", f"--max {given['max']}", "without --threads or --fork, one request is served at a time")
+    return Settings.settled(family.word, address, handler, model, **given)
+
+
+def _chosen_model(flags: dict[str, bool]) -> str:
+    """Return the one concurrency model that was asked for; the command line beats the environment."""
+    context = click.get_current_context()
+    asked = [model for model in MODELS if flags[model]]
+    typed = [m for m in asked if context.get_parameter_source(m) is ParameterSource.COMMANDLINE]
+    chosen = typed or asked
+    if len(chosen) > 1:
+        raise UsageError("use", " and ".join(f"--{model}" for model in chosen), "expected one concurrency model")
+    return chosen[0] if chosen else "sync"
+
+
+class _Launcher(click.Group):
+    """The commands: a family each, and a few words that are none."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            Family.named(args[0])  # raises, with the words that are families
+        return super().resolve_command(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "FAMILY ADDRESS [OPTIONS] [HANDLER]")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Families"):
+            formatter.write_dl([(f"{family.word} ADDRESS", _SUMMARIES[family]) for family in Family])
+        with formatter.section("Addresses"):
+            domains = {"ip": "tcp, udp", "unix": "unix...", "vsock": "vsock", "fd": "fd"}
+            formatter.write_dl([(domains[domain], text) for domain, text in _ADDRESSES.items()])
+        others = [name for name in self.commands if name not in {family.word for family in Family}]
+        if others:
+            with formatter.section("Other commands"):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(80)) for name in others])
+        family_command = self.commands[Family.TCP.word]
+        write_options(family_command, click.Context(family_command, parent=ctx), formatter)
+
+
+def _serve(settings: Settings) -> None:
+    raise SystemExit(launch(settings))
+
+
+def _check(settings: Settings) -> None:
+    for name, value in check_launch(settings).items():
+        click.echo(f"{name:<8} {value}")
+
+
+@click.command("handlers")
+def _handlers() -> None:
+    """List the ready-made handlers that are installed, with a line on each."""
+    from srvctl import ready_made
+
+    points = ready_made.installed()
+    width = max((len(point.name) for point in points), default=0)
+    for point in points:
+        try:
+            line = ready_made.describe(point)
+        except Exception as error:  # somebody else's package, broken: the list goes on
+            line = f"({log.describe(error)})"
+        by = f" ({point.dist.name})" if point.dist and point.dist.name != "srvctl" else ""
+        click.echo(f"{point.name:<{width}}  {line}{by}")
+
+
+def make_command() -> click.Group:
+    """Return the whole command line."""
+    program = _Launcher(
+        "srvctl",
+        help=f"Serve a socket: an address family and type, a concurrency model, and a handler in Python.\n\n{_HANDLER_HELP}",
+        commands=_family_commands(_serve),
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    program.add_command(
+        _Launcher(
+            "check",
+            help="Check what the same words would start: the address, the handler, the server class. Serves nothing.",
+            short_help="Check what the same words would start, without serving",
+            commands=_family_commands(_check),
+        )
+    )
+    program.add_command(_handlers)
+    click.version_option(srvctl.__version__, "-V", "--version", message="%(prog)s %(version)s")(program)
+    return program
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit status. Ends the process by the signal when one came before it was ready."""
+    try:
+        outcome = make_command().main(argv, prog_name="srvctl", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else ExitStatus.OK
+    except LaunchError as error:
+        return _fail(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return ExitStatus.USAGE
+    except click.ClickException as error:
+        return _fail(_translated(error))
+    except click.Abort:
+        return ExitStatus.SOFTWARE
+    except StoppedEarly as stopped:
+        die_of(stopped.number)
+        return ExitStatus.SOFTWARE
+    except BrokenPipeError:  # of `srvctl handlers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OK
+
+
+def _translated(error: click.ClickException) -> UsageError:
+    """Put what click found into the one form of an error."""
+    match error:
+        case click.NoSuchOption():
+            hint = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+            return UsageError("use", f"option {error.option_name!r}", f"no such option{hint}")
+        case click.MissingParameter(param=param) if param is not None:
+            return UsageError("serve", error.ctx.command.name or "" if error.ctx else "", f"{param.human_readable_name} is missing")
+        case click.BadParameter(param=param) if param is not None:
+            return UsageError("use", param.opts[0], error.message.rstrip("."))
+        case click.BadOptionUsage():
+            return UsageError("use", f"option {error.option_name!r}", error.message.rstrip("."))
+    return UsageError("read", "the command line", error.format_message().rstrip("."))
+
+
+def _fail(error: LaunchError) -> int:
+    if error.detail:
+        click.echo(error.detail.rstrip("\n"), err=True)
+    line = str(error).encode("unicode_escape").decode().replace("\\\\", "\\")
+    click.echo(f"srvctl: error: {line}", err=True)
+    systemd.notify(f"STATUS={line}\nERRNO={int(error.status)}")
+    return int(error.status)

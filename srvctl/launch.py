@@ -1,0 +1,103 @@
+"""Launch what settings ask for: the handler's name, the socket, a worker, and the word that it is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+from srvctl import banner, log, ready_made, systemd
+from srvctl.errors import ExitStatus
+from srvctl.listening import Listener, open_listener
+from srvctl.settings import Settings
+from srvctl.supervisor import Signals, Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def launch(settings: Settings) -> ExitStatus:
+    """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
+
+    Takes over the signals and the log of the process, and closes standard output when it has announced.
+    """
+    style, threshold = _log_style(settings)
+    log.configure(style, threshold)
+    target, is_ready_made = ready_made.resolve(settings.handler)
+    signals = Signals()
+    # Before the socket is bound: from there on a signal has something to clean up.
+    signals.take()
+    try:
+        listener = open_listener(settings)
+        setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
+
+        def on_ready(said: dict[str, Any]) -> None:
+            _tell(settings, listener, said, style)
+
+        return Supervisor(settings, listener, signals, setup, on_ready).run()
+    finally:
+        signals.give_back()
+
+
+def check(settings: Settings) -> dict[str, str]:
+    """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
+    log.configure("text", log.ERROR)
+    target, is_ready_made = ready_made.resolve(settings.handler)
+    signals = Signals()
+    signals.take()
+    try:
+        listener = open_listener(settings)
+        setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
+        said: dict[str, Any] = {}
+        supervisor = Supervisor(settings, listener, signals, setup, said.update)
+        supervisor.check()
+    finally:
+        signals.give_back()
+    return {
+        "address": listener.address,
+        "server": said["name"],
+        "mix-ins": " < ".join(said["mix_ins"]),
+        "handler": f"{settings.handler} ({said['file']})",
+    }
+
+
+def _setup(
+    settings: Settings, listener: Listener, target: str, is_ready_made: bool, style: str, threshold: int, is_check: bool
+) -> dict[str, Any]:
+    """Return what a worker is told first."""
+    return {
+        "settings": settings.to_wire(),
+        "target": target,
+        "is_ready_made": is_ready_made,
+        "is_own": listener.is_own,
+        "address": listener.address,
+        "log_style": style,
+        "log_threshold": threshold,
+        "is_check": is_check,
+    }
+
+
+def _log_style(settings: Settings) -> tuple[str, int]:
+    threshold = log.DEBUG if settings.verbose else log.WARNING if settings.quiet else log.INFO
+    if settings.log_format == "json":
+        return "json", threshold
+    if systemd.is_journal(2):
+        return "journal", threshold
+    return "terminal" if log.to_terminal() else "text", threshold
+
+
+def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
+    """Tell everyone who waits for it that the server is ready."""
+    log.listening(listener.address, said["name"], settings.handler, settings.model, settings.max)
+    if style == "terminal" and not settings.quiet:
+        banner.show(listener.address, said["mix_ins"], settings.handler, said["file"], settings)
+    systemd.notify("READY=1")
+    if settings.announce:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stdout.write(listener.address + "\n")
+            sys.stdout.flush()
+        # Closed for the reader, and not for us: the next descriptor that is opened must not become 1.
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(null, 1)
+        os.close(null)

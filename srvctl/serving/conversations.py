@@ -1,0 +1,167 @@
+"""The table of conversations: each is entered when it is accepted and leaves with one line in the log."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+
+from srvctl import log
+from srvctl.address import format_sockaddr
+from srvctl.conversation import (
+    EXITED,
+    FAILED,
+    LOST,
+    OUTCOME,
+    OUTCOMES,
+    RECEIVED,
+    RESET,
+    SENT,
+    Conversation,
+)
+from srvctl.socketserver.base import BaseServer
+from srvctl.socketserver.loop import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from srvctl.conversation import Meter
+    from srvctl.settings import Settings
+
+    Base = BaseServer
+else:
+    Base = object
+
+_SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Which counter the end of a conversation is for; any other end, a signal say, is a failure.
+_COUNTERS = {
+    "done": "served",
+    "exit": "served",
+    "failed": "failed",
+    "reset": "reset",
+    "timeout": "timed_out",
+    "idle": "timed_out",
+    "cut": "cut",
+}
+
+
+class Conversations(Base):
+    """Keep the table and the counters, refuse who is too many, and catch what handlers and rules raise.
+
+    `settings`, and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes that
+    are set when the class is assembled. `on_loop` is called with the loop when that begins.
+    """
+
+    settings: Settings
+    is_own = True
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.conversations: dict[int, Conversation] = {}
+        self.counters = dict.fromkeys(
+            ("served", "failed", "reset", "timed_out", "cut", "refused", "rejected", "truncated", "lost"), 0
+        )
+        self.received = self.sent = 0
+        self.on_loop: Callable[[Loop], None] = lambda loop: None
+        self._refused_throttle = log.Throttle()
+        self._counting = _thread.allocate_lock()
+        super().__init__(*args, **kwargs)
+
+    def figures(self) -> dict[str, int]:
+        """Return what there is to know of it in numbers."""
+        return {"conversations": len(self.conversations), "received": self.received, "sent": self.sent, **self.counters}
+
+    def _serve(self, loop: Loop, poll_interval: float) -> None:
+        self.on_loop(loop)
+        super()._serve(loop, poll_interval)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if id(request) not in self.conversations and not self._begin(request, client_address):
+            return
+        super().process_request(request, client_address)
+
+    def _begin(self, request: Any, client_address: Any) -> bool:
+        """Enter a request in the table, or refuse it."""
+        settings = self.settings
+        if settings.at_limit == "refuse" and len(self.conversations) >= settings.max and not self.draining:
+            self._refuse(request, client_address, "limit")
+            return False
+        conversation = Conversation(request, client_address, self._meter_of(request))
+        self.conversations[id(request)] = conversation
+        if log.wants(log.DEBUG):
+            log.conversation_began(conversation.name)
+        return True
+
+    def _meter_of(self, request: Any) -> Meter:
+        raise NotImplementedError
+
+    def _refuse(self, request: Any, client_address: Any, reason: str) -> None:
+        self.counters["refused"] += 1
+        if (suppressed := self._refused_throttle.admit()) >= 0:
+            log.refused(reason, format_sockaddr(client_address), suppressed)
+        self.close_request(request)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        try:
+            super().finish_request(request, client_address)
+        except Exception:
+            raise
+        except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
+            self.conversations[id(request)].meter[OUTCOME] = EXITED
+
+    def shutdown_request(self, request: Any) -> None:
+        self._end(request)
+        super().shutdown_request(request)
+
+    def _end(self, request: Any) -> None:
+        conversation = self.conversations.pop(id(request), None)
+        if conversation is None:
+            return
+        meter = conversation.meter
+        how = conversation.how or OUTCOMES[meter[OUTCOME]]
+        with self._counting:
+            self.received += meter[RECEIVED]
+            self.sent += meter[SENT]
+            self.counters["lost"] += meter[LOST]
+            self.counters[_COUNTERS.get(how, "failed")] += 1
+        if how != "cut" and log.wants(log.INFO):
+            is_datagram = conversation.connection is None
+            log.conversation_ended(conversation.name, conversation.age, meter[RECEIVED], meter[SENT], how, is_datagram)
+    # --- faults, each caught here and nowhere else
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        assert error is not None
+        conversation = self.conversations.get(id(request))
+        is_peers = isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, ConnectionRefusedError)
+        if conversation:
+            conversation.meter[OUTCOME] = RESET if is_peers else FAILED
+        peer = conversation.name if conversation else format_sockaddr(client_address)
+        if is_peers or (conversation and conversation.how):
+            log.peer_failed(peer, error)
+        else:
+            log.handler_failed(peer, error, _SRVCTL)
+
+    def handle_rule_error(self, request: Any, client_address: Any) -> None:
+        error = sys.exc_info()[1]
+        assert error is not None
+        self.counters["rejected"] += 1
+        log.rule_failed(format_sockaddr(client_address), error)
+
+    def accept_failed(self, error: Exception, suppressed: int, pause: float) -> None:
+        log.accept_failed(error, suppressed, pause)
+
+    def start_failed(self, error: BaseException, suppressed: int, pause: float) -> None:
+        log.start_failed(error, suppressed, pause)
+
+    def connection_lost(self, error: OSError) -> None:
+        self.counters["lost"] += 1
+
+    def _complain(self, what: str) -> None:
+        log.hook_failed(what)
+
+    def _hold(self, reason: str) -> None:
+        if reason != "full" or self.settings.at_limit == "wait" or self.draining:
+            super()._hold(reason)

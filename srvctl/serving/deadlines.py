@@ -1,0 +1,107 @@
+"""Conversations that last too long: found by one look at the whole table, when the first of them can be due."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from time import monotonic
+
+from srvctl import log
+from srvctl.conversation import Conversation
+from srvctl.serving.conversations import Conversations
+from srvctl.socketserver.loop import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Between the cut at a deadline and the end: time for a handler to see the end of its connection and clean up.
+LAST_WORDS_SECONDS = 0.2
+# The table is looked at no more often than this, so that 10,000 conversations with as many deadlines cost little.
+# A conversation ends at its deadline and this at most.
+SWEEP_SECONDS = 0.05
+
+NEVER = float("inf")
+
+
+class Deadlines(Conversations):
+    """Hold conversations to ``--timeout`` and ``--idle-timeout``; no timer runs when there is nothing to hold to it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._sweep_timer: Timer | None = None
+        super().__init__(*args, **kwargs)
+
+    def _begin(self, request: Any, client_address: Any) -> bool:
+        if not super()._begin(request, client_address):
+            return False
+        if self.settings.timeout or self.settings.idle_timeout:
+            self._arm_sweep()
+        return True
+
+    def _arm_sweep(self) -> None:
+        """See to it that the table is looked at when the first of its deadlines can have come."""
+        if self._loop is None or not self.conversations or self._sweep_timer:
+            return
+        due = min(self._due(conversation) for conversation in list(self.conversations.values()))
+        if due == NEVER:
+            return
+        self._sweep_timer = self._loop.call_at(max(due, monotonic() + SWEEP_SECONDS), self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweep_timer = None
+        now = monotonic()
+        for conversation in list(self.conversations.values()):
+            self._look_at(conversation, now)
+        self._arm_sweep()
+
+    def _limits(self, conversation: Conversation) -> list[tuple[float, str]]:
+        """Return when each limit is reached, as far as is known now."""
+        settings = self.settings
+        limits = []
+        if settings.timeout:
+            limits.append((conversation.began + settings.timeout, "timeout"))
+        if settings.idle_timeout:
+            limits.append((conversation.last_moved() + settings.idle_timeout, "idle"))
+        return limits
+
+    def _due(self, conversation: Conversation) -> float:
+        if conversation.cut_at:
+            return conversation.cut_at + LAST_WORDS_SECONDS
+        return min((when for when, _ in self._limits(conversation)), default=NEVER)
+
+    def _look_at(self, conversation: Conversation, now: float) -> None:
+        if conversation.cut_at:
+            if now >= conversation.cut_at + LAST_WORDS_SECONDS:
+                self._kill(conversation)
+                conversation.cut_at = NEVER
+            return
+        for when, limit in self._limits(conversation):
+            if when > now:
+                continue
+            self._on_limit(conversation, limit)
+
+    def _on_limit(self, conversation: Conversation, limit: str) -> None:
+        log.conversation_cut(conversation.name, conversation.age, limit)
+        self._cut(conversation, limit)
+
+    def _cut(self, conversation: Conversation, how: str) -> None:
+        """End a conversation from outside: its handler sees the end of the connection."""
+        conversation.how = conversation.how or how
+        conversation.cut_at = monotonic()
+        shut(conversation, socket.SHUT_RDWR)
+        self._arm_sweep()
+
+    def _kill(self, conversation: Conversation) -> None:
+        """End a conversation whose handler did not take the hint; only a process can be made to."""
+        if conversation.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(conversation.pid, signal.SIGKILL)
+
+
+def shut(conversation: Conversation, how: int) -> None:
+    """shutdown(2) the connection of a conversation, if it has one."""
+    if connection := conversation.connection:
+        with contextlib.suppress(OSError):
+            connection.shutdown(how)

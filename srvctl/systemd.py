@@ -1,0 +1,69 @@
+"""systemd's protocols: sockets in, notices out. No other module reads these environment variables.
+
+LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES: sd_listen_fds(3). NOTIFY_SOCKET: sd_notify(3). JOURNAL_STREAM:
+systemd.exec(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LISTEN_FDS_START = 3
+
+# None of these reaches a worker, and so no handler and no program either: they are about this process.
+PRIVATE_VARIABLES = (
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "JOURNAL_STREAM",
+)
+
+
+def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str]:
+    """Return the descriptors that were passed to this very process, by number, with their names."""
+    if environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    count = environ.get("LISTEN_FDS", "")
+    if not count.isdecimal():
+        return {}
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    return {
+        LISTEN_FDS_START + n: names[n] if n < len(names) and names[n] else "unknown" for n in range(int(count))
+    }
+
+
+def without_private(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment that a worker gets."""
+    return {name: value for name, value in environ.items() if name not in PRIVATE_VARIABLES}
+
+
+def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell the service manager, ``READY=1`` and the like; return whether there is one that took it. Never blocks."""
+    path = environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return False
+    address = "\0" + path[1:] if path[0] == "@" else path
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), socket.MSG_DONTWAIT, address)
+        return True
+    return False
+
+
+def is_journal(fd: int, environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether descriptor `fd` is the stream that systemd connected to the journal."""
+    device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return False
+    return (device, inode) == (str(found.st_dev), str(found.st_ino))

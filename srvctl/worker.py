@@ -1,0 +1,162 @@
+"""The life of one worker process: set up, load, say ready, serve, drain.
+
+A worker is a fresh interpreter that its supervisor started. It imports what its own model needs and no more: what is
+in the process when it forks is what each fork pays for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import socket
+import sys
+
+from srvctl import log
+from srvctl.channel import Channel, ChannelClosed
+from srvctl.errors import LaunchError
+from srvctl.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+    from srvctl.serving.draining import Draining
+    from srvctl.socketserver.loop import Loop
+
+
+def main(control: int) -> None:
+    """Run a worker on the channel whose descriptor is `control`; returns when it has drained, or fails."""
+    channel = Channel(socket.socket(fileno=control))
+    try:
+        _, setup = channel.receive()
+    except ChannelClosed:
+        return
+    worker = Worker(channel, setup)
+    try:
+        worker.load()
+    except LaunchError as error:
+        channel.send(
+            "failed", verb=error.verb, what=error.what, why=error.why, detail=error.detail, status=int(error.status)
+        )
+        os._exit(int(error.status))
+    if setup["is_check"]:
+        os._exit(0)
+    worker.serve()
+
+
+class Worker:
+    """A worker: its channel, its server, and what it does when it is told."""
+
+    def __init__(self, channel: Channel, setup: dict[str, Any]) -> None:
+        self.channel = channel
+        self.setup = setup
+        self.settings = Settings.from_wire(setup["settings"])
+        self.server: Draining
+        self._sink = log.configure(setup["log_style"], setup["log_threshold"])
+
+    def load(self) -> None:
+        """Import the handler, assemble the server on the inherited socket, and say ready. Raises `LaunchError`."""
+        from srvctl.assemble import assemble, mix_ins
+        from srvctl.loading import load
+
+        sock = socket.socket(fileno=self.setup["listener"])
+        sock.setblocking(False)
+        is_stream = sock.type != socket.SOCK_DGRAM
+        self._take_signals()
+        loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)
+        server_class = assemble(self.settings, sock.family, sock.type, self.setup["is_own"])
+        self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)  # type: ignore[call-arg]
+        if not is_stream:
+            self.server._ask_for_destination()  # type: ignore[attr-defined]
+        log.handler_loaded(self.settings.handler, loaded.file)
+        self.channel.send("ready", mix_ins=mix_ins(server_class), name=server_class.__name__, file=loaded.file)
+
+    def _take_signals(self) -> None:
+        """Leave stopping to the supervisor: a service manager may send TERM to every process that we have.
+
+        A handler that does nothing, and not SIG_IGN, which programs that the user's code executes would inherit.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _do_nothing)
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+
+    def serve(self) -> None:
+        """Serve until drained. Does not return when something had to be cut."""
+        self.server.on_loop = self._on_loop
+        self.server.on_give_up = self._give_up
+        os.register_at_fork(after_in_child=self._let_go)
+        try:
+            self.server.serve_forever()
+        except OSError as error:
+            self._report_fatal(error)
+        self.server.server_close()
+        self._say_drained()
+
+    def _on_loop(self, loop: Loop) -> None:
+        loop.watch(self.channel.fileno(), lambda events: self._listen())
+        if self._sink.fileno() >= 0:
+            self._sink.on_blocked = lambda: loop.call_soon(lambda: self._flush_log_when_writable(loop))
+        if self.settings.model == "sync":
+            signal.signal(signal.SIGALRM, self._on_alarm)
+            signal.signal(signal.SIGIO, self._on_alarm)
+            self.channel.raise_signal(signal.SIGIO)
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        server: Any = self.server
+        if server.interrupt() and number == signal.SIGIO:
+            self._listen()
+            server.interrupt()
+
+    def _let_go(self) -> None:
+        """In any child, our own or one that the handler forked, keep neither the supervisor nor the port."""
+        self.channel.close()
+        if self.server.socket.type != socket.SOCK_DGRAM:  # type: ignore[attr-defined]
+            self.server.socket.close()  # type: ignore[attr-defined]
+
+    def _flush_log_when_writable(self, loop: Loop) -> None:
+        from srvctl.socketserver.loop import WRITE
+
+        def flush(events: int) -> None:
+            if self._sink.flush():
+                loop.unwatch(self._sink.fileno())
+
+        with contextlib.suppress(OSError):  # it waits already
+            loop.watch(self._sink.fileno(), flush, WRITE)
+
+    def _listen(self) -> None:
+        """Do what the supervisor says; without one, end."""
+        try:
+            for word, values in self.channel.pending():
+                if word == "drain":
+                    self.server.drain(values["seconds"], keep_queue=values["keep_queue"])
+                elif word == "hurry":
+                    self.server.hurry()
+                elif word == "report":
+                    self.channel.send("figures", **self.server.figures())
+        except ChannelClosed:
+            log.supervisor_gone()
+            # This process leads a group: its children, and what a handler started, go with it.
+            os.killpg(0, signal.SIGKILL)
+
+    def _say_drained(self) -> None:
+        self.channel.send("drained", **self.server.figures())
+
+    def _give_up(self) -> None:
+        """Leave behind what nothing ends: a thread that computes, a handler that does not look at its connection."""
+        self._say_drained()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError, OSError):
+                stream.flush()
+        os._exit(0)
+
+    def _report_fatal(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        self.channel.send("failed", verb="accept on", what=self.setup["address"], why=why, detail="", status=71)
+        os._exit(71)
+
+
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    pass

@@ -1,0 +1,81 @@
+"""A worker as its supervisor sees it: a process, its end of the channel, and what it said last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from time import monotonic
+
+import srvctl
+from srvctl import systemd
+from srvctl.channel import Channel
+from srvctl.listening import Listener
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Run with -P, so that neither the current directory nor this file's is on the path before the standard library. The
+# one that srvctl itself was imported from comes last: it matters only where srvctl is not installed.
+_BOOT = (
+    "import sys\n"
+    "if sys.argv[1] not in sys.path: sys.path.append(sys.argv[1])\n"
+    "from srvctl.worker import main\n"
+    "main(int(sys.argv[2]))\n"
+)
+
+
+class WorkerProcess:
+    """A worker that was started. Owns the process, its pidfd and the channel; `close` gives up the last two.
+
+    The process leads a process group: what it forks and what its handler starts can be ended with it.
+    """
+
+    def __init__(self, setup: dict[str, Any], listener: Listener, stdout: int | None) -> None:
+        """Start it. Raises OSError when the system has no process or descriptor for it."""
+        self.began = monotonic()
+        self.ready: dict[str, Any] | None = None
+        self.failure: dict[str, Any] | None = None
+        self.figures: dict[str, Any] = {}
+        self.has_drained = False
+        self.is_retiring = False
+        self.channel, theirs = Channel.pair()
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.callback(self.channel.close)
+            fd = listener.socket.fileno()
+            root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _BOOT, root, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                pass_fds=(theirs.fileno(), fd),
+                env=systemd.without_private(),
+                process_group=0,
+            )
+            self.pid = self._process.pid
+            self.pidfd = os.pidfd_open(self.pid)
+            on_failure.pop_all()
+        self.channel.send("setup", **setup, listener=fd)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the worker alone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the worker and everything in its process group, now."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def reap(self) -> str:
+        """Wait for the process, which has ended, and return how: ``exit status 3``, ``SIGSEGV``."""
+        code = self._process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+
+    def close(self) -> None:
+        """Give up the descriptors."""
+        os.close(self.pidfd)
+        self.channel.close()

@@ -1,0 +1,95 @@
+"""The guard that the datagram handlers share."""
+
+import pytest
+from srvctl.handlers import chargen, daytime, echo, qotd
+from srvctl.handlers import time as time_protocol
+from srvctl.handlers.reflection import GuardedDatagramHandler
+
+
+class Repeat(GuardedDatagramHandler):
+    """Answer with the first letter, as often as the number behind it says."""
+
+    def handle(self):
+        letter, count = self.packet[:1], self.packet[1:4]
+        self.wfile.write(letter * int(count))
+
+
+@pytest.mark.parametrize("module", [echo, daytime, time_protocol, chargen, qotd])
+def test_every_handler_that_answers_has_the_guard(module):
+    """It is on unless it is turned off."""
+    assert issubclass(module.Datagram, GuardedDatagramHandler)
+    assert module.Datagram.guard is True
+
+
+def test_an_answer_longer_than_its_request_is_not_sent(serve, connect):
+    """The first answer to arrive is that to the second request."""
+    client = connect(serve(Repeat, "udp"))
+    client.send(b"a005")
+    client.send(b"b004")
+    assert client.recv(100) == b"bbbb"
+
+
+def test_without_the_guard_a_longer_answer_is_sent(serve, connect):
+    """``guard`` is the way out."""
+    client = connect(serve(Repeat, "udp", guard=False))
+    client.send(b"a005")
+    assert client.recv(100) == b"aaaaa"
+
+
+def test_on_a_unix_socket_a_longer_answer_is_sent(serve, connect):
+    """The sender of a unix datagram cannot be forged."""
+    client = connect(serve(Repeat, "unix-dgram"))
+    client.send(b"a005")
+    assert client.recv(100) == b"aaaaa"
+
+
+def test_a_port_below_1024_is_not_answered(serve, connect, low_port):
+    """The first answer to arrive at it is that to the request after the guard was turned off."""
+    service = serve("echo", "udp")
+    client = connect(service, bind_to=low_port())
+    client.send(b"first")
+    assert service.wait_until_handled()[0] == b"first"
+    service.handler.guard = False
+    client.send(b"second")
+    assert client.recv(100) == b"second"
+
+
+def test_port_1024_is_answered(serve):
+    """The line is drawn below it."""
+    answer = []
+
+    class Socket:
+        def sendto(self, data, address):
+            answer.append((data, address))
+
+    echo.Datagram((b"x", Socket()), ("192.0.2.1", 1023), None)
+    assert answer == []
+    echo.Datagram((b"x", Socket()), ("2001:db8::1", 1024, 0, 0), None)
+    assert answer == [(b"x", ("2001:db8::1", 1024, 0, 0))]
+
+
+def forge(victim, other, data):
+    """Send `data` to one service from the address of another, as a forger would."""
+    other.server.socket.sendto(data, victim.address)
+
+
+def test_two_echo_services_on_low_ports_cannot_be_set_on_each_other(serve, connect, low_port):
+    """The one that gets the forged datagram does not answer the other (CVE-2024-2169)."""
+    one = serve("echo", "udp", address=low_port())
+    two = serve("echo", "udp", address=low_port())
+    forge(one, two, b"ping pong")
+    assert one.wait_until_handled()[0] == b"ping pong"
+    client = connect(two)
+    client.send(b"first")
+    assert client.recv(100) == b"first"
+    assert two.wait_until_handled()[0] == b"first"
+
+
+def test_without_the_guard_they_go_on_for_ever(serve, low_port):
+    """What the test before would see."""
+    one = serve("echo", "udp", address=low_port(), guard=False)
+    two = serve("echo", "udp", address=low_port(), guard=False)
+    forge(one, two, b"ping pong")
+    for _ in range(100):
+        assert one.wait_until_handled()[0] == b"ping pong"
+        assert two.wait_until_handled()[0] == b"ping pong"
