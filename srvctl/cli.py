@@ -109,11 +109,12 @@ class _FamilyCommand(click.Command):
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the options of `command` under their headings."""
+    """Write the options of `command` under their headings, in the order in which they are declared."""
     headings: dict[str, list[tuple[str, str]]] = {}
     for param in command.get_params(ctx):
-        if record := param.get_help_record(ctx):
-            headings.setdefault(getattr(param, "heading", "Other"), []).append(record)
+        heading = getattr(param, "heading", "Other")
+        if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+            headings.setdefault(heading, []).append(record)
     for heading, records in headings.items():
         with formatter.section(heading):
             formatter.write_dl(records)

@@ -57,7 +57,7 @@ def check(settings: Settings) -> dict[str, str]:
     return {
         "address": listener.address,
         "server": said["name"],
-        "mix-ins": " < ".join(said["mix_ins"]),
+        "mix-ins": " -> ".join(said["mix_ins"]),
         "handler": f"{settings.handler} ({said['file']})",
     }
 

@@ -41,9 +41,7 @@ def test_the_test_suite_of_the_standard_library_passes(tmp_path):
         found = None
     if found is None:
         pytest.skip("this interpreter was installed without its test package")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["bad"] == [], done.stderr

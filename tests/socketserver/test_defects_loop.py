@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import select
@@ -59,7 +60,7 @@ def test_a_server_without_descriptors_pauses_before_it_tries_again(impl):
         client.sendall(b"still here")
         client.shutdown(socket.SHUT_WR)
         assert read_all(client) == b"still here"
-    gaps = [after - before for before, after in zip(tries, tries[1:], strict=False)][:2]
+    gaps = [after - before for before, after in itertools.pairwise(tries)][:2]
     assert min(gaps) > 0.05
 
 
@@ -199,7 +200,7 @@ def test_no_request_is_taken_after_shutdown():
     with connect(server), connect(server):
         server.serve_forever()
         assert len(served) == 1
-        server.server_close()
+    server.server_close()
 
 
 def test_a_listening_descriptor_beyond_1024_is_waited_for():

@@ -1,0 +1,42 @@
+"""Fixtures that every part of the tests uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.launched import Launched
+
+HANDLERS = Path(__file__).parent / "data" / "handlers.py"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long forms of promises out unless they are asked for by ``-m long``."""
+    if "long" in (config.getoption("-m") or ""):
+        return
+    for item in items:
+        if "long" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="the long form; run with -m long"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory to start srvctl in, with `myapp.py`: the handlers of tests/data/handlers.py."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "myapp.py").write_text(HANDLERS.read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def launch(place: Path) -> Iterator[Callable[..., Launched]]:
+    """Start ``srvctl WORDS --announce`` in `place`; each is stopped when the test ends."""
+    with ExitStack() as launched:
+
+        def start(*words: str, **options: object) -> Launched:
+            options.setdefault("cwd", place)
+            return launched.enter_context(Launched(*words, **options))  # type: ignore[arg-type]
+
+        yield start
