@@ -266,7 +266,7 @@ class Supervisor:
             self._report()
         elif number == signal.SIGUSR2:
             for worker in self._workers.values():
-                worker.signal(signal.SIGUSR2)
+                worker.send_signal(signal.SIGUSR2)
 
     def _stop(self, number: signal.Signals) -> None:
         if self._life.state is State.BOUND:

@@ -60,7 +60,7 @@ class WorkerProcess:
             on_failure.pop_all()
         self.channel.send("setup", **setup, listener=fd)
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker alone."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)

@@ -130,12 +130,12 @@ class Launched:
             raise
         return sock
 
-    def signal(self, number: signal.Signals) -> None:
+    def send_signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, TERM unless told otherwise, and return the exit status."""
-        self.signal(number)
+        self.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
