@@ -71,7 +71,8 @@ class UnixAddress(namedtuple("UnixAddress", "name")):
     @property
     def sockaddr(self) -> str:
         """What bind(2) takes: the abstract namespace is spelled with a leading null byte."""
-        return "\0" + self.name[1:] if self.is_abstract else self.name
+        name: str = self.name
+        return "\0" + name[1:] if self.is_abstract else name
 
 
 class VsockAddress(namedtuple("VsockAddress", "cid port")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -49,7 +49,13 @@ _HANDLER_HELP = (
 )
 
 
-class _Words(click.ParamType):
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:  # generic only since click 8.4, and there for type checkers
+    ParamType = click.ParamType
+
+
+class _Words(ParamType):
     """An option's value, read by the function that its declaration names."""
 
     def __init__(self, option: Option[Any]) -> None:

@@ -113,9 +113,19 @@ class SharedMeters:
     """Meters in memory that forked children share with their parent; `take` and `give_back` are the parent's."""
 
     def __init__(self, count: int) -> None:
-        self._memory = mmap.mmap(-1, count * _METER_BYTES)
+        self._memory = mmap.mmap(-1, (count + 1) * _METER_BYTES)
         self._words = memoryview(self._memory).cast("q")
         self._free = list(range(count))
+        self._flag = count * _METER_BYTES // 8
+
+    @property
+    def flag(self) -> bool:
+        """One bit that parent and children share: the parent sets it, for good."""
+        return self._words[self._flag] != 0
+
+    def raise_flag(self) -> None:
+        """Set the flag."""
+        self._words[self._flag] = 1
 
     def take(self) -> Meter | None:
         """Return a meter that reads zero, or None when all are taken."""

@@ -12,24 +12,32 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """What the command's exit status means; the text is what README and the manual page print."""
+    """The command's exit status; `meaning` is what README and the manual page print of each."""
 
-    meaning: str
+    OK = 0
+    USAGE = 2
+    UNAVAILABLE = 69
+    SOFTWARE = 70
+    OSERR = 71
+    TEMPFAIL = 75
+    NOPERM = 77
+    CONFIG = 78
 
-    def __new__(cls, value: int, meaning: str) -> ExitStatus:
-        member = int.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
+    @property
+    def meaning(self) -> str:
+        return _MEANINGS[self]
 
-    OK = 0, "stopped as asked, nothing cut"
-    USAGE = 2, "usage"
-    UNAVAILABLE = 69, "the address is in use or cannot be had"
-    SOFTWARE = 70, "a fault in srvctl, or workers that keep dying"
-    OSERR = 71, "the system refused (fork, memory, descriptors)"
-    TEMPFAIL = 75, "the drain deadline cut something"
-    NOPERM = 77, "no permission"
-    CONFIG = 78, "the handler or a file that was named cannot be loaded"
+
+_MEANINGS = {
+    ExitStatus.OK: "stopped as asked, nothing cut",
+    ExitStatus.USAGE: "usage",
+    ExitStatus.UNAVAILABLE: "the address is in use or cannot be had",
+    ExitStatus.SOFTWARE: "a fault in srvctl, or workers that keep dying",
+    ExitStatus.OSERR: "the system refused (fork, memory, descriptors)",
+    ExitStatus.TEMPFAIL: "the drain deadline cut something",
+    ExitStatus.NOPERM: "no permission",
+    ExitStatus.CONFIG: "the handler or a file that was named cannot be loaded",
+}
 
 
 class LaunchError(Exception):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import sysconfig
 
 from srvctl.attributes import set_attributes
 from srvctl.errors import LoadError
@@ -74,8 +73,8 @@ def _make_importable(directory: str) -> str:
     """
     if why := _unsafe(directory):
         return f"as root, directory {directory!r} is not searched: {why}"
-    library = {os.path.normpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    behind = [n for n, entry in enumerate(sys.path) if os.path.normpath(entry) in library or "lib-dynload" in entry]
+    library = os.path.dirname(os.path.realpath(os.__file__))
+    behind = [n for n, entry in enumerate(sys.path) if os.path.realpath(entry) == library or "lib-dynload" in entry]
     sys.path.insert(max(behind, default=-1) + 1, directory)
     return ""
 
@@ -205,7 +204,7 @@ def _check(handler: Any, is_stream: bool, what: str) -> None:
             is_for, socket = ("datagrams", "connections") if is_stream else ("connections", "datagrams")
             raise LoadError("load", what, f"it is made for {is_for} ({wrong}), and this socket is for {socket}")
         if "__init__" in vars(handler):
-            _check_arity(handler.__init__, 4, what)
+            _check_arity(vars(handler)["__init__"], 4, what)
     elif hasattr(handler, "__code__"):
         _check_arity(handler, 3, what)
 

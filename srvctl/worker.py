@@ -68,7 +68,7 @@ class Worker:
         self._take_signals()
         loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)
         server_class = assemble(self.settings, sock.family, sock.type, self.setup["is_own"])
-        self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)  # type: ignore[call-arg]
+        self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)
         if not is_stream:
             self.server._ask_for_destination()  # type: ignore[attr-defined]
         log.handler_loaded(self.settings.handler, loaded.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import sys
 
@@ -66,7 +67,8 @@ class Conversations(Base):
         self.received = self.sent = 0
         self.on_loop: Callable[[Loop], None] = lambda loop: None
         self._refused_throttle = log.Throttle()
-        self._counting = _thread.allocate_lock()
+        self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
+        self._pid = os.getpid()
         super().__init__(*args, **kwargs)
 
     def figures(self) -> dict[str, int]:
@@ -110,6 +112,9 @@ class Conversations(Base):
             raise
         except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
             self.conversations[id(request)].meter[OUTCOME] = EXITED
+        finally:
+            if os.getpid() != self._pid:
+                _end_stray()
 
     def shutdown_request(self, request: Any) -> None:
         self._end(request)
@@ -165,3 +170,11 @@ class Conversations(Base):
     def _hold(self, reason: str) -> None:
         if reason != "full" or self.settings.at_limit == "wait" or self.draining:
             super()._hold(reason)
+
+
+def _end_stray() -> None:
+    """End a process that a handler forked and that came back from it: the server is its parent's."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    os._exit(0)

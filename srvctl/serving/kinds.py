@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from srvctl.conversation import Meter
 
-    StreamBase, DatagramBase = StreamServer, DatagramServer
+    StreamBase = StreamServer
+    DatagramBase = DatagramServer
 else:
     StreamBase = DatagramBase = object
 
@@ -30,7 +31,8 @@ class StreamServing(Draining, StreamBase):
     @event_driven
     def get_request(self) -> tuple[Any, Any]:
         listener = self.socket
-        fd, peer = listener._accept()
+        # What socket.accept itself calls: the connection is made once, as what it is to be.
+        fd, peer = listener._accept()  # type: ignore[attr-defined]
         connection = Connection(listener.family, listener.type, listener.proto, fileno=fd)
         connection.meter = new_meter()
         return connection, unmapped(peer)

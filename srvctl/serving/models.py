@@ -74,6 +74,15 @@ class ForkServing(Draining, ForkBase):
         self._by_pid: dict[int, Any] = {}
         super().__init__(*args, **kwargs)
 
+    @property
+    def draining(self) -> bool:
+        """Whether the server was asked to stop; a child that was forked before learns of it too."""
+        return self._meters.flag or super().draining
+
+    def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
+        self._meters.raise_flag()
+        super().drain(seconds, keep_queue=keep_queue)
+
     def process_request(self, request: Any, client_address: Any) -> None:
         if id(request) not in self.conversations and not self._begin(request, client_address):
             return
@@ -93,6 +102,7 @@ class ForkServing(Draining, ForkBase):
             connection = conversation.connection
             if connection is not None and conversation.request is not request:
                 connection.close()
+        self._pid = os.getpid()
         super()._release_in_child(request)
 
     def _end_in_child(self, request: Any) -> None:

@@ -62,6 +62,8 @@ class Lingering:
         """Half-close `sock` and close it when its peer has, at once where that is so already; never blocks."""
         try:
             sock.shutdown(socket.SHUT_WR)
+            # A handler may have left a timeout on it, and Python waits for that before it passes MSG_DONTWAIT on.
+            sock.setblocking(False)
         except (OSError, AttributeError):  # not connected any more, or not a socket
             self._close(sock)
             return

@@ -70,7 +70,7 @@ class StreamServer(SocketServer):
         super()._release_in_child(request)
         with contextlib.suppress(OSError):
             self.socket.close()
-        self._lingering = Lingering(self._close_lingered)
+        self._lingering.abandon()
 
 
 class TCPServer(StreamServer):
