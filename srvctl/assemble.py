@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from srvctl.serving.kinds import DatagramServing, StreamServing
-from srvctl.serving.models import ForkServing, SyncServing, ThreadServing
+from srvctl.serving.models import ForkServing, SyncServing
 from srvctl.socketserver import ForkingMixIn, TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from srvctl.socketserver.datagram import DatagramServer
 from srvctl.socketserver.stream import StreamServer, UnixSeqpacketServer, VsockServer
@@ -55,7 +55,7 @@ def assemble(settings: Settings, family: int, type_: int, is_own: bool) -> type[
         from srvctl.socketserver.threaded import ThreadingMixIn
 
         prefix = "Threading"
-        bases += [ThreadServing, ThreadingMixIn]
+        bases.append(ThreadingMixIn)
         attributes |= {"max_threads": settings.max, "spare_threads": min(settings.max, _SPARE_THREADS)}
     else:
         prefix = ""

@@ -58,7 +58,7 @@ def declared_attributes(handler: Any) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for cls in reversed(handler.__mro__ if isinstance(handler, type) else ()):
-        annotations = cls.__dict__.get("__annotations__", {})
+        annotations = cls.__dict__.get("__annotations__", {})  # noqa: RUF063  `inspect` would cost a worker 1 MB
         for name in (*cls.__dict__, *annotations):
             if not name.startswith("_") and (kind := _kind(cls, name, annotations)):
                 found[name] = kind

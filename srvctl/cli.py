@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,6 +43,7 @@ _MODEL_HELP = {
     "threads": "Serve each request in a thread of a pool.",
     "fork": "Serve each request in a process of its own.",
 }
+_HELP = "Serve a socket: an address family and type, a concurrency model, and a handler in Python."
 _HANDLER_HELP = (
     "HANDLER is pkg.mod:Name, pkg.mod.Name, path/to/file.py:Name, or the name of a ready-made handler (see: srvctl "
     "handlers); echo when there is none. Anything that can be called as (request, client_address, server) will do."
@@ -81,8 +82,9 @@ class _GroupedOption(click.Option):
 
 def _click_options() -> Iterator[_GroupedOption]:
     for model in MODELS:
-        help = f"{_MODEL_HELP[model]}  [env: SRVCTL_{model.upper()}]"
-        yield _GroupedOption([f"--{model}"], is_flag=True, envvar=f"SRVCTL_{model.upper()}", help=help, heading="Concurrency")
+        envvar = f"SRVCTL_{model.upper()}"
+        help = f"{_MODEL_HELP[model]}  [env: {envvar}]"
+        yield _GroupedOption([f"--{model}"], is_flag=True, envvar=envvar, help=help, heading="Concurrency")
     for option in OPTIONS:
         yield _click_option(option)
 
@@ -111,13 +113,13 @@ class _FamilyCommand(click.Command):
     """``srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]``; its options are shown under their headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_options(self, ctx, formatter)
+        write_options(self.get_params(ctx), ctx, formatter)
 
 
-def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write the options of `command` under their headings, in the order in which they are declared."""
+def write_options(params: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write options under their headings, in the order in which they come."""
     headings: dict[str, list[tuple[str, str]]] = {}
-    for param in command.get_params(ctx):
+    for param in params:
         heading = getattr(param, "heading", "Other")
         if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
             headings.setdefault(heading, []).append(record)
@@ -192,8 +194,7 @@ class _Launcher(click.Group):
         if others:
             with formatter.section("Other commands"):
                 formatter.write_dl([(name, self.commands[name].get_short_help_str(80)) for name in others])
-        family_command = self.commands[Family.TCP.word]
-        write_options(family_command, click.Context(family_command, parent=ctx), formatter)
+        write_options([*self.commands[Family.TCP.word].params, *self.get_params(ctx)], ctx, formatter)
 
 
 def _serve(settings: Settings) -> None:
@@ -225,7 +226,7 @@ def make_command() -> click.Group:
     """Return the whole command line."""
     program = _Launcher(
         "srvctl",
-        help=f"Serve a socket: an address family and type, a concurrency model, and a handler in Python.\n\n{_HANDLER_HELP}",
+        help=f"{_HELP}\n\n{_HANDLER_HELP}",
         commands=_family_commands(_serve),
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -244,7 +245,7 @@ def make_command() -> click.Group:
 
 
 def run(argv: list[str] | None = None) -> int:
-    """Run the command line; return its exit status. Ends the process by the signal when one came before it was ready."""
+    """Run the command line; return its exit status. Dies of a signal that came before the server was ready."""
     try:
         outcome = make_command().main(argv, prog_name="srvctl", standalone_mode=False)
         return outcome if isinstance(outcome, int) else ExitStatus.OK
@@ -272,7 +273,8 @@ def _translated(error: click.ClickException) -> UsageError:
             hint = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
             return UsageError("use", f"option {error.option_name!r}", f"no such option{hint}")
         case click.MissingParameter(param=param) if param is not None:
-            return UsageError("serve", error.ctx.command.name or "" if error.ctx else "", f"{param.human_readable_name} is missing")
+            words = error.ctx.command.name or "" if error.ctx else ""
+            return UsageError("serve", words, f"{param.human_readable_name} is missing")
         case click.BadParameter(param=param) if param is not None:
             return UsageError("use", param.opts[0], error.message.rstrip("."))
         case click.BadOptionUsage():

@@ -76,7 +76,7 @@ class Conversation:
                 credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             except OSError:
                 return text
-            return "pid:%d" % struct.unpack("3i", credentials)[0]
+            return f"pid:{struct.unpack('3i', credentials)[0]}"
         return text
 
     def last_came(self) -> float:

@@ -1,4 +1,4 @@
-"""Who holds a port: read from /proc, so that "address already in use" can name the process. Best effort, pure reading."""
+"""Who holds a port, read from /proc, so that "address already in use" can name the process. Best effort."""
 
 from __future__ import annotations
 

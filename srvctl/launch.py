@@ -23,7 +23,7 @@ def launch(settings: Settings) -> ExitStatus:
     Takes over the signals and the log of the process, and closes standard output when it has announced.
     """
     style, threshold = _log_style(settings)
-    log.configure(style, threshold)
+    sink = log.configure(style, threshold)
     target, is_ready_made = ready_made.resolve(settings.handler)
     signals = Signals()
     # Before the socket is bound: from there on a signal has something to clean up.
@@ -35,7 +35,9 @@ def launch(settings: Settings) -> ExitStatus:
         def on_ready(said: dict[str, Any]) -> None:
             _tell(settings, listener, said, style)
 
-        return Supervisor(settings, listener, signals, setup, on_ready).run()
+        supervisor = Supervisor(settings, listener, signals, setup, on_ready)
+        sink.attend(supervisor.loop)
+        return supervisor.run()
     finally:
         signals.give_back()
 
@@ -89,12 +91,13 @@ def _log_style(settings: Settings) -> tuple[str, int]:
 
 def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
     """Tell everyone who waits for it that the server is ready."""
-    log.listening(listener.address, said["name"], settings.handler, settings.model, settings.max)
     if style == "terminal" and not settings.quiet:
         banner.show(listener.address, said["mix_ins"], settings.handler, said["file"], settings)
+    else:
+        log.listening(listener.address, said["name"], settings.handler, settings.model, settings.max)
     systemd.notify("READY=1")
-    if settings.announce:
-        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    if settings.announce and sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")
             sys.stdout.flush()
         # Closed for the reader, and not for us: the next descriptor that is opened must not become 1.

@@ -29,6 +29,11 @@ from srvctl.holders import holder_of_port
 from srvctl.settings import Settings
 from srvctl.unixpath import BoundPath, bind_path
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
 # setsockopt(2), socket(7): not in the socket module.
 _SO_ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)
 _IP_RECVERR, _IPV6_RECVERR = 11, 25  # ip(7), ipv6(7)
@@ -97,8 +102,9 @@ def open_listener(settings: Settings) -> Listener:
     family = Family.named(settings.family)
     address = parse(family, settings.address)
     what = f"{settings.family} {settings.address}"
-    if family.domain != "unix" and (settings.socket_mode >= 0 or settings.socket_owner):
-        raise UsageError("use", "--socket-mode or --socket-owner", f"a {family.word} socket has no file")
+    has_file = isinstance(address, UnixAddress) and not address.is_abstract
+    if not has_file and (settings.socket_mode >= 0 or settings.socket_owner):
+        raise UsageError("use", "--socket-mode or --socket-owner", f"{what} has no file")
     try:
         if isinstance(address, InternetAddress):
             return _open_internet(family, address, settings, what)
@@ -116,10 +122,11 @@ def open_listener(settings: Settings) -> Listener:
 def _open_internet(family: Family, address: InternetAddress, settings: Settings, what: str) -> Listener:
     assert family.type is not None
     port = _resolve_port(family, address.port, what)
-    candidates = _resolve_host(family, address.host, what)
-    for attempt, (domain, host, dual) in enumerate(candidates, 1):
+    candidates = _resolve_host(family, address.host)
+    for attempt, (domain, sockaddr, dual) in enumerate(candidates, 1):
+        host, _, *scope = sockaddr
         try:
-            sock = _bound_internet(family, domain, host, port, dual, settings)
+            sock = _bound_internet(family, domain, (host, port, *scope), dual, settings)
         except OSError as error:
             no_ipv6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
             if no_ipv6 and attempt < len(candidates):
@@ -151,14 +158,11 @@ def _resolve_port(family: Family, port: int | str, what: str) -> int:
         raise UsageError("parse", f"address {what!r}", f"{port!r} is not a port and not a known service") from None
 
 
-def _resolve_host(family: Family, host: str, what: str) -> list[tuple[int, str, bool]]:
-    """Return (address family, numeric host, dual-stack) to be tried in order."""
+def _resolve_host(family: Family, host: str) -> Sequence[tuple[int, tuple[Any, ...], bool]]:
+    """Return (address family, socket address with port 0, dual-stack) to be tried in order."""
     if not host:
-        if family.version == 4:
-            return [(socket.AF_INET, "0.0.0.0", False)]
-        if family.version == 6:
-            return [(socket.AF_INET6, "::", False)]
-        return [(socket.AF_INET6, "::", True), (socket.AF_INET, "0.0.0.0", False)]
+        every4, every6 = (socket.AF_INET, ("0.0.0.0", 0), False), (socket.AF_INET6, ("::", 0), family.version == 0)
+        return {4: [every4], 6: [every6], 0: [every6, every4]}[family.version]
     domains = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
     try:
         found = socket.getaddrinfo(host, None, domains[family.version], family.type or 0, 0, socket.AI_PASSIVE)
@@ -168,12 +172,11 @@ def _resolve_host(family: Family, host: str, what: str) -> list[tuple[int, str, 
     # One address, IPv4 preferred, as Go's net.Listen.
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     domain, _, _, _, sockaddr = found[0]
-    numeric = str(sockaddr[0])
-    return [(domain, numeric, numeric == "::" and family.version == 0)]
+    return [(domain, sockaddr, sockaddr[0] == "::" and family.version == 0)]
 
 
 def _bound_internet(
-    family: Family, domain: int, host: str, port: int, dual: bool, settings: Settings
+    family: Family, domain: int, sockaddr: tuple[Any, ...], dual: bool, settings: Settings
 ) -> socket.socket:
     assert family.type is not None
     with contextlib.ExitStack() as on_failure:
@@ -184,11 +187,11 @@ def _bound_internet(
             # A port whose last connections are in TIME_WAIT can be had again, socket(7). Never on UDP, where it
             # lets another process take half of the datagrams.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((host, port))
+            sock.bind(sockaddr)
             sock.listen(settings.backlog)
         else:
             _ask_for_icmp(sock, domain)
-            sock.bind((host, port))
+            sock.bind(sockaddr)
         on_failure.pop_all()
         return sock
 
@@ -274,5 +277,3 @@ def _inherit(address: Descriptor) -> Listener:
     except BaseException:
         sock.detach()  # not ours to close
         raise
-
-

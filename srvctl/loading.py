@@ -194,8 +194,10 @@ def _attribute(module: ModuleType, name: str, what: str) -> Any:
 def _check(handler: Any, is_stream: bool, what: str) -> None:
     if not callable(handler):
         raise LoadError(
-            "load", what, f"it is not a handler: {type(handler).__name__} objects cannot be called; "
-            "expected a class or a function of (request, client_address, server)"
+            "load",
+            what,
+            f"it is not a handler: {type(handler).__name__} objects cannot be called; "
+            "expected a class or a function of (request, client_address, server)",
         )
     if isinstance(handler, type):
         made_for = {c.__name__ for c in handler.__mro__ if c.__module__ in _HANDLER_MODULES}

@@ -9,6 +9,7 @@ the command line with its one line of an error.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import os
 import select
 import stat
@@ -20,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from srvctl.socketserver.loop import Loop
 
 # Priorities of syslog(3), which the journal reads from a leading <N>.
 ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
@@ -40,21 +43,30 @@ class Sink:
 
     Borrows descriptor `fd` and owns a private non-blocking description of it where one can be had (a pipe,
     a terminal), since O_NONBLOCK on a shared one would hit every program that writes there. A regular file
-    keeps the shared one, and with it the shared offset: it does not block. `on_blocked` is called when a line
-    first has to wait; whoever set it calls `flush` when `fileno()` is writable.
+    keeps the shared one, and with it the shared offset: it does not block. Lines that have to wait are written with
+    the next one, or, once a loop was told to `attend`, as soon as the other end takes them.
     """
 
     def __init__(self, fd: int) -> None:
         self.queue: deque[bytes] = deque()
         self.dropped = 0
-        self.on_blocked: Callable[[], None] | None = None
+        self._on_blocked: Callable[[], None] = lambda: None
         self._lock = _thread.RLock()  # re-entrant: a signal handler may log while its thread does
         self._write: Callable[[bytes], int]
         self._fd, self._write = _open_without_blocking(fd)
 
-    def fileno(self) -> int:
-        """Return the descriptor to wait on, or -1 where there is nothing to wait for."""
-        return self._fd
+    def attend(self, loop: Loop) -> None:
+        """Have `loop` write what waits when the other end takes it."""
+        if self._fd >= 0:
+            self._on_blocked = lambda: loop.call_soon(lambda: self._wait_in(loop))
+
+    def _wait_in(self, loop: Loop) -> None:
+        def on_writable(events: int) -> None:
+            if self.flush():
+                loop.unwatch(self._fd)
+
+        with contextlib.suppress(FileExistsError):  # it waits already
+            loop.watch(self._fd, on_writable, select.POLLOUT)
 
     def write(self, line: bytes) -> None:
         """Write `line`, now or later or never; never blocks and never raises."""
@@ -64,8 +76,8 @@ class Sink:
                 self.dropped += 1
                 return
             self.queue.append(line)
-            if not waiting and not self._drain() and self.on_blocked:
-                self.on_blocked()
+            if not waiting and not self._drain():
+                self._on_blocked()
 
     def flush(self) -> bool:
         """Write what waits, as far as it goes without blocking; return whether all of it went."""

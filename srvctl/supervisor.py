@@ -44,13 +44,19 @@ SIGNALS = (
 )
 
 
-class Signals:
-    """The signals of this process, as bytes that the loop reads: one handler for all, nothing happens in it.
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
-    From `take` on none of them ends the process by itself; `give_back` undoes that.
+
+class Signals:
+    """The signals of this process, as something that the loop reads.
+
+    From `take` on none of them ends the process by itself; `give_back` undoes that. The bytes of the wake-up descriptor
+    only wake: in a storm they can be lost, and the one that says stop with them. Which signals came is kept by the
+    handler, which Python calls at least once for each number.
     """
 
     def __init__(self) -> None:
+        self._came: list[signal.Signals] = []
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
@@ -62,7 +68,7 @@ class Signals:
         """Receive them from now on; for the main thread."""
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, _do_nothing)
+            signal.signal(number, self._note)
 
     def give_back(self) -> None:
         """Let them do again what they do by default."""
@@ -74,14 +80,15 @@ class Signals:
 
     def pending(self) -> list[signal.Signals]:
         """Return those that came, in order."""
-        try:
-            return [signal.Signals(number) for number in self._read.recv(4096)]
-        except BlockingIOError:
-            return []
+        with contextlib.suppress(BlockingIOError):
+            while self._read.recv(4096):
+                pass
+        came, self._came = self._came, []
+        return came
 
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    pass
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number not in self._came or number in _STOPPING:  # stopping twice is more than stopping once
+            self._came.append(signal.Signals(number))
 
 
 class StoppedEarly(Exception):
@@ -96,7 +103,8 @@ class Supervisor:
     """Run workers on `listener` until a signal says stop. Owns the listener and every worker.
 
     `setup` is what a worker is told first, `on_ready` is called once, with what the first worker said when it was
-    ready. `run` is the whole life: it returns the exit status, or raises `LaunchError` or `StoppedEarly`.
+    ready. `run` is the whole life: it returns the exit status, or raises `LaunchError` or `StoppedEarly`. `loop` is
+    the one it waits in.
     """
 
     def __init__(
@@ -110,7 +118,7 @@ class Supervisor:
         self._settings, self._listener, self._signals, self._setup = settings, listener, signals, setup
         self._on_ready = on_ready
         self._life = Lifecycle()
-        self._loop = Loop()
+        self.loop = Loop()
         self._workers: dict[int, WorkerProcess] = {}
         self._failures = 0  # workers in a row that did not become ready, or died young
         self._restarts = 0
@@ -133,7 +141,7 @@ class Supervisor:
     def _run(self) -> None:
         self._life.on(Event.BIND)
         try:
-            with self._loop as loop:
+            with self.loop as loop:
                 loop.watch(self._signals.fileno(), lambda events: self._follow_signals())
                 self._start_worker()
                 loop.run(_nothing)
@@ -153,7 +161,7 @@ class Supervisor:
 
     def _end(self, outcome: Exception | None) -> None:
         self._outcome = outcome
-        self._loop.stop()
+        self.loop.stop()
 
     # --- workers
 
@@ -166,8 +174,8 @@ class Supervisor:
             return
         self._workers[worker.pid] = worker
         log.worker_started(worker.pid)
-        self._loop.watch(worker.pidfd, lambda events: self._on_exit(worker))
-        self._loop.watch(worker.channel.fileno(), lambda events: self._listen_to(worker))
+        self.loop.watch(worker.pidfd, lambda events: self._on_exit(worker))
+        self.loop.watch(worker.channel.fileno(), lambda events: self._listen_to(worker))
 
     def _listen_to(self, worker: WorkerProcess) -> None:
         try:
@@ -184,7 +192,7 @@ class Supervisor:
                     if not self._reports_awaited:
                         self._log_state()
         except ChannelClosed:
-            self._loop.unwatch(worker.channel.fileno())  # its exit comes next
+            self.loop.unwatch(worker.channel.fileno())  # its exit comes next
 
     def _on_worker_ready(self, worker: WorkerProcess, values: dict[str, Any]) -> None:
         worker.ready = values
@@ -199,8 +207,8 @@ class Supervisor:
 
     def _on_exit(self, worker: WorkerProcess) -> None:
         self._listen_to(worker)
-        self._loop.unwatch(worker.pidfd)
-        self._loop.unwatch(worker.channel.fileno())
+        self.loop.unwatch(worker.pidfd)
+        self.loop.unwatch(worker.channel.fileno())
         if not worker.has_drained or worker.figures["cut"]:
             worker.kill()  # what is left of its process group; what a handler left running on purpose goes on
         how = worker.reap()
@@ -224,7 +232,10 @@ class Supervisor:
             how = f"cannot {worker.failure['verb']} {worker.failure['what']}: {worker.failure['why']}"
         if worker.ready and monotonic() - worker.began >= YOUNG_SECONDS:
             self._failures = 0
-        if any(other.ready for other in self._workers.values()):
+        if worker.failure and worker.failure["status"] == ExitStatus.OSERR:
+            self._end(_reported(worker.failure))
+            return
+        if any(other.ready and not other.is_retiring for other in self._workers.values()):
             log.reload_failed(how)
             return
         self._replace(how, worker.pid)
@@ -243,7 +254,7 @@ class Supervisor:
             self._end(_cannot("keep", "a worker", f"{START_LIMIT} in a row died; the last one: {how}"))
             return
         log.worker_died(pid, how, pause)
-        self._loop.call_at(monotonic() + pause, self._start_if_serving)
+        self.loop.call_at(monotonic() + pause, self._start_if_serving)
 
     def _start_if_serving(self) -> None:
         if self._life.state is State.SERVING:
@@ -256,7 +267,7 @@ class Supervisor:
             self._follow(number)
 
     def _follow(self, number: signal.Signals) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if number in _STOPPING:
             self._stop(number)
         elif self._life.state is not State.SERVING:
             log.signal_ignored(number.name, f"the server is {self._life.state.value}")
@@ -287,7 +298,7 @@ class Supervisor:
         self._listener.close()
         for worker in self._workers.values():
             worker.channel.send("drain", seconds=self._settings.graceful, keep_queue=False)
-        self._loop.call_at(self._drain_began + self._settings.graceful + PATIENCE_SECONDS, self._kill_workers)
+        self.loop.call_at(self._drain_began + self._settings.graceful + PATIENCE_SECONDS, self._kill_workers)
         if number == signal.SIGQUIT:
             self._hurry()
         if not self._workers:
@@ -296,7 +307,7 @@ class Supervisor:
     def _hurry(self) -> None:
         for worker in self._workers.values():
             worker.channel.send("hurry")
-        self._loop.call_at(monotonic() + PATIENCE_SECONDS, self._kill_workers)
+        self.loop.call_at(monotonic() + PATIENCE_SECONDS, self._kill_workers)
 
     def _kill_workers(self) -> None:
         for worker in self._workers.values():
@@ -342,13 +353,15 @@ def _failure_of(worker: WorkerProcess, how: str, settings: Settings) -> LaunchEr
     """Return why the first worker did not become ready."""
     if worker.failure is None:
         return LoadError("load", f"handler {settings.handler!r}", f"the worker ended with {how} while it loaded it")
-    said = dict(worker.failure)
+    return _reported(worker.failure)
+
+
+def _reported(said: dict[str, Any]) -> LaunchError:
+    """Return the error that a worker reported, as its own process raised it."""
     return _cannot(said["verb"], said["what"], said["why"], ExitStatus(said["status"]), said["detail"])
 
 
-def _cannot(
-    verb: str, what: str, why: str, status: ExitStatus = ExitStatus.SOFTWARE, detail: str = ""
-) -> LaunchError:
+def _cannot(verb: str, what: str, why: str, status: ExitStatus = ExitStatus.SOFTWARE, detail: str = "") -> LaunchError:
     failure = LaunchError(verb, what, why, detail)
     failure.status = status
     return failure

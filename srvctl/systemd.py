@@ -37,9 +37,7 @@ def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str
     if not count.isdecimal():
         return {}
     names = environ.get("LISTEN_FDNAMES", "").split(":")
-    return {
-        LISTEN_FDS_START + n: names[n] if n < len(names) and names[n] else "unknown" for n in range(int(count))
-    }
+    return {LISTEN_FDS_START + n: names[n] if n < len(names) and names[n] else "unknown" for n in range(int(count))}
 
 
 def without_private(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -97,8 +97,7 @@ class Worker:
 
     def _on_loop(self, loop: Loop) -> None:
         loop.watch(self.channel.fileno(), lambda events: self._listen())
-        if self._sink.fileno() >= 0:
-            self._sink.on_blocked = lambda: loop.call_soon(lambda: self._flush_log_when_writable(loop))
+        self._sink.attend(loop)
         if self.settings.model == "sync":
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.signal(signal.SIGIO, self._on_alarm)
@@ -115,16 +114,6 @@ class Worker:
         self.channel.close()
         if self.server.socket.type != socket.SOCK_DGRAM:  # type: ignore[attr-defined]
             self.server.socket.close()  # type: ignore[attr-defined]
-
-    def _flush_log_when_writable(self, loop: Loop) -> None:
-        from srvctl.socketserver.loop import WRITE
-
-        def flush(events: int) -> None:
-            if self._sink.flush():
-                loop.unwatch(self._sink.fileno())
-
-        with contextlib.suppress(OSError):  # it waits already
-            loop.watch(self._sink.fileno(), flush, WRITE)
 
     def _listen(self) -> None:
         """Do what the supervisor says; without one, end."""

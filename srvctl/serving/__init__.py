@@ -6,7 +6,7 @@
       Deadlines       conversations that last too long, or on which nothing moves
         Draining      the stop in order
           StreamServing, DatagramServing         by what a request is
-          SyncServing, ThreadServing, ForkServing    by how requests are served
+          SyncServing, ForkServing               by how requests are served, where that takes more
 
 Nothing in here knows of the supervisor: who runs a server calls `drain` and reads `figures`.
 """

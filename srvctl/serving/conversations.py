@@ -52,8 +52,8 @@ _COUNTERS = {
 class Conversations(Base):
     """Keep the table and the counters, refuse who is too many, and catch what handlers and rules raise.
 
-    `settings`, and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes that
-    are set when the class is assembled. `on_loop` is called with the loop when that begins.
+    `settings`, and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes
+    that are set when the class is assembled. `on_loop` is called with the loop when that begins.
     """
 
     settings: Settings
@@ -134,6 +134,7 @@ class Conversations(Base):
         if how != "cut" and log.wants(log.INFO):
             is_datagram = conversation.connection is None
             log.conversation_ended(conversation.name, conversation.age, meter[RECEIVED], meter[SENT], how, is_datagram)
+
     # --- faults, each caught here and nowhere else
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -62,10 +62,6 @@ class SyncServing(Draining):
             super()._start_waiting()
 
 
-class ThreadServing(Draining):
-    """Requests in threads; the loop is free to look after them."""
-
-
 class ForkServing(Draining, ForkBase):
     """What a forking server has on top: the parent keeps each connection, and a meter that it shares with the child."""
 
