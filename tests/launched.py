@@ -18,6 +18,9 @@ PATIENCE = 20.0
 
 COMMAND = [sys.executable, "-m", "srvctl"]
 
+# vsock(7): the way to oneself, where the kernel has it (vsock_loopback).
+VMADDR_CID_LOCAL = 1
+
 
 def clean_environment(**more: str) -> dict[str, str]:
     """Return this process's environment without what would steer srvctl, and with `more`."""
@@ -99,12 +102,14 @@ class Launched:
         return self.address.partition("://")[0]
 
     @property
-    def sockaddr(self) -> tuple[str, int] | str:
+    def sockaddr(self) -> tuple[str | int, int] | str:
         """What a client connects to; loopback where the server is bound to every interface."""
         scheme, _, rest = self.address.partition("://")
         if scheme.startswith("unix"):
-            return "\0" + rest[1:] if rest.startswith("@") else rest
+            return "\0" + rest[1:] if rest.startswith("@") else str(self.cwd / rest)
         host, _, port = rest.rpartition(":")
+        if scheme == "vsock":
+            return (VMADDR_CID_LOCAL, int(port))
         host = host.strip("[]")
         return ({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port))
 
@@ -117,6 +122,8 @@ class Launched:
         sockaddr = self.sockaddr
         if isinstance(sockaddr, str):
             family = socket.AF_UNIX
+        elif isinstance(sockaddr[0], int):
+            family = socket.AF_VSOCK
         else:
             family = socket.AF_INET6 if ":" in sockaddr[0] else socket.AF_INET
         sock = socket.socket(family, type_)
@@ -183,3 +190,19 @@ def receive_all(sock: socket.socket) -> bytes:
     while data := sock.recv(65536):
         received += data
     return received
+
+
+def receive_exactly(sock: socket.socket, count: int) -> bytes:
+    """Read `count` bytes, or fewer when the peer has shut down before."""
+    received = b""
+    while len(received) < count and (data := sock.recv(count - len(received))):
+        received += data
+    return received
+
+
+def ask(sock: socket.socket, question: bytes) -> bytes:
+    """Send `question` and return an answer of the same length, or what of it came before the end."""
+    sock.sendall(question)
+    if sock.type != socket.SOCK_STREAM:
+        return sock.recv(65536)
+    return receive_exactly(sock, len(question))

@@ -9,7 +9,7 @@ from srvctl import log
 from srvctl.conversation import Conversation
 from srvctl.lifecycle import Event
 from srvctl.serving.deadlines import LAST_WORDS_SECONDS, Deadlines, shut
-from srvctl.socketserver.accepting import AcceptFailure, classify
+from srvctl.socketserver.accepting import PAUSE_SECONDS, AcceptFailure, classify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,9 +71,12 @@ class Draining(Deadlines):
                 request, client_address = self.get_request()
             except BlockingIOError:
                 break
-            except Exception as error:
-                if isinstance(error, OSError) and classify(error) is AcceptFailure.RESOURCES and self._loop:
-                    self._loop.call_at(monotonic() + LAST_WORDS_SECONDS / 2, self._take_queue)
+            except OSError as error:
+                failure = classify(error, repeated=True)
+                if failure is AcceptFailure.CONNECTION:
+                    continue
+                if failure is AcceptFailure.RESOURCES and self._loop:
+                    self._loop.call_at(monotonic() + PAUSE_SECONDS, self._take_queue)
                     return
                 break
             if not self._verified(request, client_address):
@@ -108,8 +111,7 @@ class Draining(Deadlines):
         for conversation in list(self.conversations.values()):
             if conversation.how != "cut":
                 log.conversation_cut(conversation.name, conversation.age, "the deadline")
-                conversation.how = "cut"
-                conversation.cut_at = 0.0
+                conversation.how = ""  # it may have been cut for another reason, and not have ended yet
                 self._cut(conversation, "cut")
         self._loop.call_at(monotonic() + LAST_WORDS_SECONDS, self._give_up)
         self._check_drained()

@@ -113,6 +113,10 @@ class SocketServer(BaseServer):
             if timeout != self._serving_timeout and self.socket.fileno() >= 0:
                 self.socket.settimeout(timeout)
 
+    def _process(self, request: Any, client_address: Any) -> None:
+        self._last_errno = None  # this one could be taken: the next error is a first one
+        super()._process(request, client_address)
+
     def _on_request_error(self, error: Exception) -> bool:
         if not isinstance(error, OSError):
             return super()._on_request_error(error)

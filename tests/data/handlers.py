@@ -78,6 +78,33 @@ class Pid(StreamRequestHandler):
         self.wfile.write(b"%d\n" % os.getpid())
 
 
+class Who(StreamRequestHandler):
+    """Say where the client is."""
+
+    def handle(self):
+        self.wfile.write(self.client_address[0].encode() + b"\n")
+
+
+class Hang(BaseRequestHandler):
+    """Say ``began``, on either type of socket, and look at nothing any more."""
+
+    def handle(self):
+        if isinstance(self.request, tuple):
+            self.request[1].sendto(b"began\n", self.client_address)
+        else:
+            self.request.sendall(b"began\n")
+        while True:
+            time.sleep(60)
+
+
+class State(StreamRequestHandler):
+    """Answer each line with whether the server drains."""
+
+    def handle(self):
+        for _ in self.rfile:
+            self.wfile.write(b"draining\n" if self.server.draining else b"serving\n")
+
+
 class Draining(StreamRequestHandler):
     """Say ``began``, then whether the server drains when a line has come."""
 

@@ -123,9 +123,18 @@ def is_there(pid: int) -> bool:
 # --- clients
 
 
-def connect(server: Any, timeout: float = PATIENCE) -> socket.socket:
+class Client(socket.socket):
+    """A client that hangs up when it is closed: a forked child of the test has a copy, which would keep the line."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_RDWR)
+        super().close()
+
+
+def connect(server: Any, timeout: float = PATIENCE) -> Client:
     """Connect to a stream server."""
-    client = socket.socket(server.socket.family, socket.SOCK_STREAM)
+    client = Client(server.socket.family, socket.SOCK_STREAM)
     client.settimeout(timeout)
     client.connect(server.server_address)
     return client

@@ -190,24 +190,23 @@ def test_a_child_without_a_pidfd_is_reaped_all_the_same(monkeypatch):
 def test_children_of_a_loop_that_ended_are_reaped_by_the_next():
     """C19: serve_forever() again after shutdown() knows the children of before, and counts them."""
     server = make(ours, "ForkingTCPServer", until_told, max_children=1)
-    with connect(server) as first, connect(server) as second:
-        with serving(server, poll_interval=600) as run:
-            pid = child_of(first)
-            server.shutdown()
-            assert run.has_ended()
-            again = threading.Thread(target=server.serve_forever, args=(600,))
-            again.start()
-            second.settimeout(GRACE)
-            with pytest.raises(TimeoutError):
-                second.recv(1)
-            second.settimeout(PATIENCE)
-            first.sendall(b"x")
-            assert child_of(second) != pid
-            assert not is_there(pid)
-            second.sendall(b"x")
-            server.shutdown()
-            again.join(PATIENCE)
-            assert not again.is_alive()
+    with connect(server) as first, connect(server) as second, serving(server, poll_interval=600) as run:
+        pid = child_of(first)
+        server.shutdown()
+        assert run.has_ended()
+        again = threading.Thread(target=server.serve_forever, args=(600,))
+        again.start()
+        second.settimeout(GRACE)
+        with pytest.raises(TimeoutError):
+            second.recv(1)
+        second.settimeout(PATIENCE)
+        first.sendall(b"x")
+        assert child_of(second) != pid
+        assert not is_there(pid)
+        second.sendall(b"x")
+        server.shutdown()
+        again.join(PATIENCE)
+        assert not again.is_alive()
 
 
 def test_no_child_returns_into_the_loop_whatever_its_logging_does():
