@@ -9,10 +9,6 @@ import pytest
 from running import HANG, PATIENCE, ask, connect, echo, eventually, is_answered, make, mended, ours, read_all, serving
 
 
-def no_thread(thread):
-    raise RuntimeError("can't start new thread")
-
-
 @mended("C15")
 def test_a_thread_that_does_not_start_leaves_nothing_that_close_could_fall_over(impl, monkeypatch):
     """C15: after "can't start new thread" server_close() still closes, and raises nothing."""
