@@ -216,8 +216,10 @@ class Supervisor:
         del self._workers[worker.pid]
         self._reports_awaited.discard(worker.pid)
         if self._life.state is State.DRAINING or worker.is_retiring:
-            # What was running in a worker that did not get to say so is lost as well.
-            self._cut += worker.figures.get("cut", 0) if worker.has_drained else 1
+            if worker.has_drained:
+                self._cut += worker.figures["cut"]
+            elif worker.ready:  # what was running in it is lost, and nobody has counted it
+                self._cut += 1
             if self._life.state is State.DRAINING and not self._workers:
                 self._end(None)
         elif worker.ready and self._setup["is_check"]:
@@ -297,7 +299,10 @@ class Supervisor:
         self._listener.seal()
         self._listener.close()
         for worker in self._workers.values():
-            worker.channel.send("drain", seconds=self._settings.graceful, keep_queue=False)
+            if worker.ready:
+                worker.channel.send("drain", seconds=self._settings.graceful, keep_queue=False)
+            else:
+                worker.kill()  # it serves nobody yet
         self.loop.call_at(self._drain_began + self._settings.graceful + PATIENCE_SECONDS, self._kill_workers)
         if number == signal.SIGQUIT:
             self._hurry()
