@@ -33,8 +33,8 @@ if hasattr(socket, "AF_VSOCK"):
     _SERVERS[socket.AF_VSOCK, socket.SOCK_STREAM] = VsockServer
 
 
-def assemble(settings: Settings, family: int, type_: int, is_own: bool) -> type[Draining]:
-    """Return the class that serves a socket of `family` and `type_` as `settings` say.
+def assemble(settings: Settings, most: int, family: int, type_: int, is_own: bool) -> type[Draining]:
+    """Return the class that serves a socket of `family` and `type_` as `settings` say, `most` requests at a time.
 
     `is_own` says that srvctl made the socket, and may empty its queue when it stops.
     """
@@ -42,6 +42,7 @@ def assemble(settings: Settings, family: int, type_: int, is_own: bool) -> type[
     bases: list[type] = [DatagramServing if type_ == socket.SOCK_DGRAM else StreamServing]
     attributes: dict[str, Any] = {
         "settings": settings,
+        "most": most,
         "is_own": is_own,
         "address_family": family,
         "socket_type": type_,
@@ -50,13 +51,13 @@ def assemble(settings: Settings, family: int, type_: int, is_own: bool) -> type[
     if settings.model == "fork":
         prefix = "Forking"
         bases += [ForkServing, ForkingMixIn]
-        attributes["max_children"] = settings.max
+        attributes["max_children"] = most
     elif settings.model == "threads":
         from srvctl.socketserver.threaded import ThreadingMixIn
 
         prefix = "Threading"
         bases.append(ThreadingMixIn)
-        attributes |= {"max_threads": settings.max, "spare_threads": min(settings.max, _SPARE_THREADS)}
+        attributes |= {"max_threads": most, "spare_threads": min(most, _SPARE_THREADS)}
     else:
         prefix = ""
         bases.append(SyncServing)

@@ -17,7 +17,7 @@ from srvctl.errors import ExitStatus, LaunchError, UsageError
 from srvctl.launch import check as check_launch
 from srvctl.launch import launch
 from srvctl.settings import MODELS, OPTIONS, Option, Settings
-from srvctl.supervisor import StoppedEarly, die_of
+from srvctl.signals import StoppedEarly, die_of
 
 _ADDRESSES = {
     "ip": ":9000 (every interface), 127.0.0.1:9000, [::1]:9000, host:9000, :http, or 9000; port 0: the kernel chooses",
@@ -155,8 +155,8 @@ def _settle(family: Family, address: str, handler: str, given: dict[str, Any]) -
     given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "verbose" in given and "quiet" in given:
         raise UsageError("use", "--verbose and --quiet", "they exclude each other")
-    if model == "sync" and given.get("max", 1) > 1:
-        raise UsageError("use", f"--max {given['max']}", "without --threads or --fork, one request is served at a time")
+    if model == "sync" and "max" in given and given["max"] != given.get("workers", 1):
+        raise UsageError("use", f"--max {given['max']}", "with --sync, each worker serves one request at a time")
     return Settings.settled(family.word, address, handler, model, **given)
 
 

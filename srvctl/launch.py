@@ -10,7 +10,8 @@ from srvctl import banner, log, ready_made, systemd
 from srvctl.errors import ExitStatus
 from srvctl.listening import Listener, open_listener
 from srvctl.settings import Settings
-from srvctl.supervisor import Signals, Supervisor
+from srvctl.signals import Signals
+from srvctl.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

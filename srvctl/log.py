@@ -310,8 +310,12 @@ def reloading() -> None:
     _event(NOTICE, "reloading")
 
 
+def reloaded() -> None:
+    _event(NOTICE, "reloaded")
+
+
 def reload_failed(why: str) -> None:
-    _event(ERROR, "reload failed", why=why, next="the old worker goes on")
+    _event(ERROR, "reload failed", why=why, next="the old workers go on")
 
 
 # --- what happens to a worker
@@ -323,6 +327,10 @@ def worker_started(pid: int) -> None:
 
 def worker_ready(pid: int, seconds: float) -> None:
     _event(DEBUG, "worker ready", pid=pid, seconds=seconds)
+
+
+def worker_state(pid: int, age: float, state: str, figures: dict[str, int]) -> None:
+    _event(NOTICE, "worker", pid=pid, age=age, state=state, **figures)
 
 
 def worker_died(pid: int, how: str, pause: float) -> None:

@@ -7,6 +7,8 @@ the worker as a dict of plain values, so nothing here may cost a worker much to 
 
 from __future__ import annotations
 
+from srvctl.errors import UsageError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -178,6 +180,22 @@ class Settings:
         group="Concurrency",
         choices=("wait", "refuse"),
     )
+    workers = Option(
+        "--workers",
+        1,
+        "Serve with N processes over the same socket; --max is shared out among them.",
+        group="Concurrency",
+        parse=parse_count,
+        metavar="N",
+    )
+    start_limit = Option(
+        "--start-limit",
+        5,
+        "Give up when nobody serves and so many workers in a row did not become ready.",
+        group="Concurrency",
+        parse=parse_count,
+        metavar="N",
+    )
     backlog = Option(
         "--backlog",
         BACKLOG_OF_THE_KERNEL,
@@ -288,7 +306,12 @@ class Settings:
     @classmethod
     def settled(cls, family: str, address: str, handler: str, model: str, **given: Any) -> Settings:
         """Return settings with the defaults that depend on other options filled in."""
-        given["max"] = given.get("max") or DEFAULT_MAX[model]
+        workers = given.get("workers", 1)
+        given["max"] = given.get("max") or (DEFAULT_MAX[model] if model != "sync" else workers)
+        if given["max"] < workers:
+            raise UsageError(
+                "share", f"--max {given['max']} out to {workers} workers", "expected at least one for each"
+            )
         return cls(family, address, handler, model, given)
 
     def to_wire(self) -> dict[str, Any]:

@@ -42,9 +42,8 @@ def main(control: int) -> None:
             "failed", verb=error.verb, what=error.what, why=error.why, detail=error.detail, status=int(error.status)
         )
         os._exit(int(error.status))
-    if setup["is_check"]:
-        os._exit(0)
-    worker.serve()
+    if worker.waits_for_word():
+        worker.serve()
 
 
 class Worker:
@@ -67,7 +66,8 @@ class Worker:
         is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()
         loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)
-        server_class = assemble(self.settings, sock.family, sock.type, self.setup["is_own"])
+        most = share(self.settings.max, self.setup["index"], self.setup["count"])
+        server_class = assemble(self.settings, most, sock.family, sock.type, self.setup["is_own"])
         self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)
         if not is_stream:
             self.server._ask_for_destination()  # type: ignore[attr-defined]
@@ -82,6 +82,18 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _do_nothing)
         faulthandler.register(signal.SIGUSR2, all_threads=True)
+
+    def waits_for_word(self) -> bool:
+        """Wait until the supervisor says to serve; return false when it says anything else, or is gone. Blocks."""
+        try:
+            while True:
+                word, _ = self.channel.receive()
+                if word == "serve":
+                    return True
+                if word != "share":
+                    return False
+        except ChannelClosed:
+            return False
 
     def serve(self) -> None:
         """Serve until drained. Does not return when something had to be cut."""
@@ -121,6 +133,8 @@ class Worker:
             for word, values in self.channel.pending():
                 if word == "drain":
                     self.server.drain(values["seconds"], keep_queue=values["keep_queue"])
+                elif word == "share":
+                    self.server.resize(share(self.settings.max, values["index"], values["count"]))
                 elif word == "hurry":
                     self.server.hurry()
                 elif word == "report":
@@ -145,6 +159,11 @@ class Worker:
         why = error.strerror or str(error)
         self.channel.send("failed", verb="accept on", what=self.setup["address"], why=why, detail="", status=71)
         os._exit(71)
+
+
+def share(whole: int, index: int, count: int) -> int:
+    """Return how much of `whole` the worker of slot `index` gets, of `count` whose shares add up to it."""
+    return whole // count + (index < whole % count)
 
 
 def _do_nothing(number: int, frame: FrameType | None) -> None:

@@ -40,8 +40,7 @@ class WorkerProcess:
         self.ready: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.figures: dict[str, Any] = {}
-        self.has_drained = False
-        self.is_retiring = False
+        self.is_serving = self.has_drained = False
         self.channel, theirs = Channel.pair()
         with theirs, contextlib.ExitStack() as on_failure:
             on_failure.callback(self.channel.close)
@@ -69,6 +68,47 @@ class WorkerProcess:
         """End the worker and everything in its process group, now."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return monotonic() - self.began
+
+    def serve(self) -> None:
+        """Have it serve, now that it is ready."""
+        self.is_serving = True
+        self.channel.send("serve")
+
+    def note(self, word: str, values: dict[str, Any]) -> None:
+        """Keep what it said."""
+        if word == "failed":
+            self.failure = values
+        elif word in ("figures", "drained"):
+            self.figures = values
+            self.has_drained = self.has_drained or word == "drained"
+
+    @property
+    def state(self) -> str:
+        """What it is doing, in a word."""
+        return "drained" if self.has_drained else "serving" if self.is_serving else "loading"
+
+    @property
+    def cut(self) -> int:
+        """How many conversations it cut; one that died while it served has not counted them, and cut some."""
+        if self.has_drained:
+            cut: int = self.figures["cut"]
+            return cut
+        return 1 if self.is_serving else 0
+
+    def bury(self) -> str:
+        """Reap the process, which has ended, close its descriptors, and return how it ended, in words."""
+        if not self.has_drained or self.cut:
+            self.kill()  # what is left of its process group; what a handler left running on purpose goes on
+        how = self.reap()
+        self.close()
+        if said := self.failure:
+            how = f"cannot {said['verb']} {said['what']}: {said['why']}"
+        return how
 
     def reap(self) -> str:
         """Wait for the process, which has ended, and return how: ``exit status 3``, ``SIGSEGV``."""

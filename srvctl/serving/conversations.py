@@ -52,11 +52,12 @@ _COUNTERS = {
 class Conversations(Base):
     """Keep the table and the counters, refuse who is too many, and catch what handlers and rules raise.
 
-    `settings`, and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes
+    `settings`, `most` (how many it may serve at a time), and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes
     that are set when the class is assembled. `on_loop` is called with the loop when that begins.
     """
 
     settings: Settings
+    most = 1
     is_own = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,6 +71,12 @@ class Conversations(Base):
         self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
         self._pid = os.getpid()
         super().__init__(*args, **kwargs)
+
+    def resize(self, most: int) -> None:
+        """Serve at most `most` requests at the same time from now on; what runs goes on."""
+        self.most = self.max_children = self.max_threads = most
+        self._release("full")
+        self._hold_when_full()
 
     def figures(self) -> dict[str, int]:
         """Return what there is to know of it in numbers."""
@@ -87,7 +94,7 @@ class Conversations(Base):
     def _begin(self, request: Any, client_address: Any) -> bool:
         """Enter a request in the table, or refuse it."""
         settings = self.settings
-        if settings.at_limit == "refuse" and len(self.conversations) >= settings.max and not self.draining:
+        if settings.at_limit == "refuse" and len(self.conversations) >= self.most and not self.draining:
             self._refuse(request, client_address, "limit")
             return False
         conversation = Conversation(request, client_address, self._meter_of(request))
