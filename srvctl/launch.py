@@ -96,7 +96,6 @@ def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: s
         banner.show(listener.address, said["mix_ins"], settings.handler, said["file"], settings)
     else:
         log.listening(listener.address, said["name"], settings.handler, settings.model, settings.max)
-    systemd.notify("READY=1")
     if settings.announce and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")

@@ -329,6 +329,18 @@ def worker_ready(pid: int, seconds: float) -> None:
     _event(DEBUG, "worker ready", pid=pid, seconds=seconds)
 
 
+def worker_renewed(pid: int, why: str) -> None:
+    _event(NOTICE, "worker renewed", pid=pid, why=why)
+
+
+def renewal_failed(pid: int, how: str, pause: float) -> None:
+    _event(ERROR, "renewal failed", pid=pid, how=how, next="the old worker goes on", retry_in=pause)
+
+
+def worker_stacks(pid: int, stacks: str) -> None:
+    _event(NOTICE, "stacks", pid=pid, traceback=stacks)
+
+
 def worker_state(pid: int, age: float, state: str, figures: dict[str, int]) -> None:
     _event(NOTICE, "worker", pid=pid, age=age, state=state, **figures)
 

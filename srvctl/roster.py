@@ -1,8 +1,8 @@
 """Which workers there are, and which there should be: slots, each with a worker, and at times with its successor.
 
-A change of workers is one thing, whatever it is for (the start, a reload, a worker that died or grew old): successors are
-started, all of them must say ready, then they serve beside the ones they are to replace for `PROBATION_SECONDS`, and only
-when they have lived through that do those retire. Until then nothing is lost by giving the change up.
+A change of workers is one thing, whatever it is for (the start, a reload, a worker that died or grew old): successors
+are started, all of them must say ready, then they serve beside the ones they are to replace for `PROBATION_SECONDS`,
+and only when they have lived through that do those retire. Until then nothing is lost by giving the change up.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Roster:
         self.restarts = 0
         self._change: Change | None = None
         self._reload_again = False
+        self._tired: list[tuple[WorkerProcess, str]] = []
         self._failed_starts = 0  # in a row, of any slot
         self._is_serving = self._is_draining = False
 
@@ -147,6 +148,22 @@ class Roster:
             self._retire(slot.worker)
         self._share_out()
         return True
+
+    def renew(self, worker: WorkerProcess, why: str) -> None:
+        """Replace a worker that still serves; its successor is ready before it retires. One at a time."""
+        if self._is_draining or worker not in self.serving:
+            return
+        if self._change:
+            self._tired.append((worker, why))
+            return
+        log.worker_renewed(worker.pid, why)
+        self._begin([slot for slot in self.slots if slot.worker is worker], is_reload=False)
+
+    def _renew_later(self, worker: WorkerProcess, how: str) -> None:
+        log.renewal_failed(worker.pid, how, LONGEST_PAUSE_SECONDS)
+        self._loop.call_at(
+            monotonic() + LONGEST_PAUSE_SECONDS, lambda: self.renew(worker, "its successor failed the last time")
+        )
 
     def drain(self) -> None:
         """Have every worker stop in order, with the queue; those that serve nobody yet just end."""
@@ -235,9 +252,13 @@ class Roster:
         self._after_change()
 
     def _after_change(self) -> None:
-        if self._reload_again and not self._is_draining:
+        if self._is_draining:
+            return
+        if self._reload_again:
             self._reload_again = False
             self.reload()
+        while self._tired and not self._change:
+            self.renew(*self._tired.pop(0))
 
     def _retire(self, worker: WorkerProcess) -> None:
         self.retiring.add(worker)
@@ -298,6 +319,9 @@ class Roster:
         self._failed_starts += worker is None or not worker.ready
         if change.is_reload:
             self._events.on_reloaded(how)
+        for slot_of_old in change.slots:
+            if (old := slot_of_old.worker) and not change.is_reload:
+                self._renew_later(old, how)
         if self._failed_starts >= self._start_limit and not self.serving:
             self._events.on_hopeless(how)
             return

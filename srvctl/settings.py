@@ -66,6 +66,15 @@ def parse_seconds(text: str) -> float:
     return value
 
 
+def parse_size(text: str) -> int:
+    """Read a number of bytes, or one with K, M or G (powers of 1024) behind it."""
+    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
+    number = text if factor == 1 else text[:-1]
+    if not number.isdecimal() or int(number) < 1:
+        raise ValueError("expected bytes, or a number with K, M or G behind it")
+    return int(number) * factor
+
+
 def parse_mode(text: str) -> int:
     """Read permission bits in octal."""
     try:
@@ -184,7 +193,7 @@ class Settings:
         "--workers",
         1,
         "Serve with N processes over the same socket; --max is shared out among them.",
-        group="Concurrency",
+        group="Workers",
         parse=parse_count,
         metavar="N",
     )
@@ -192,9 +201,69 @@ class Settings:
         "--start-limit",
         5,
         "Give up when nobody serves and so many workers in a row did not become ready.",
-        group="Concurrency",
+        group="Workers",
         parse=parse_count,
         metavar="N",
+    )
+    hang_timeout = Option(
+        "--hang-timeout",
+        0.0,
+        "Replace a worker whose interpreter has not answered for so long.",
+        group="Workers",
+        parse=parse_seconds,
+        metavar="SECONDS",
+        default_text="off",
+    )
+    start_timeout = Option(
+        "--start-timeout",
+        60.0,
+        "Give a worker so long to load the handler.",
+        group="Workers",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
+    max_served = Option(
+        "--max-served",
+        0,
+        "Replace a worker that has served N requests.",
+        group="Workers",
+        parse=parse_count,
+        metavar="N",
+        default_text="never",
+    )
+    max_served_jitter = Option(
+        "--max-served-jitter",
+        0,
+        "Add up to N to --max-served, by chance, so that workers are not replaced together.",
+        group="Workers",
+        parse=parse_count,
+        metavar="N",
+        default_text="0",
+    )
+    max_age = Option(
+        "--max-age",
+        0.0,
+        "Replace a worker that has run so long.",
+        group="Workers",
+        parse=parse_seconds,
+        metavar="SECONDS",
+        default_text="never",
+    )
+    max_rss = Option(
+        "--max-rss",
+        0,
+        "Replace a worker that holds so much memory; a number with K, M or G behind it.",
+        group="Workers",
+        parse=parse_size,
+        metavar="BYTES",
+        default_text="never",
+    )
+    fd_store = Option(
+        "--fd-store",
+        False,
+        "Leave our own socket with systemd over a restart; the unit has FileDescriptorStoreMax=.",
+        group="Socket",
+        flag=True,
     )
     backlog = Option(
         "--backlog",

@@ -12,10 +12,12 @@ from srvctl import log, systemd
 from srvctl.errors import ExitStatus, LaunchError, LoadError
 from srvctl.lifecycle import Event, Lifecycle, State
 from srvctl.listening import Listener
+from srvctl.notices import Notices
 from srvctl.roster import PATIENCE_SECONDS, Roster
 from srvctl.settings import Settings
 from srvctl.signals import STOPPING, Signals, StoppedEarly
 from srvctl.socketserver.loop import Loop
+from srvctl.watching import STACKS_SECONDS, Watch
 from srvctl.worker_process import WorkerProcess
 
 TYPE_CHECKING = False
@@ -45,6 +47,8 @@ class Supervisor:
         self._life = Lifecycle()
         self.loop = Loop()
         self._roster = Roster(self.loop, self._start_worker, settings.graceful, settings.start_limit, self)
+        self._watch = Watch(self.loop, self._roster, settings)
+        self._notices = Notices(listener.address, settings.graceful)
         self._drain_began = 0.0
         self._cut = 0
         self._reports_awaited: set[int] = set()
@@ -71,7 +75,8 @@ class Supervisor:
         finally:
             self._roster.kill_all()
             self._listener.close()
-            self._listener.unlink()
+            if not self._settings.fd_store:
+                self._listener.unlink()
         if self._outcome is not None:
             self._life.on(Event.FAIL)
             raise self._outcome
@@ -82,9 +87,33 @@ class Supervisor:
 
     def _start_worker(self, index: int, count: int) -> WorkerProcess:
         stdout = 2 if self._settings.announce else None  # what was announced to is closed, and is nobody else's
-        worker = WorkerProcess(self._setup | {"index": index, "count": count}, self._listener, stdout)
+        setup = self._setup | {
+            "index": index,
+            "count": count,
+            "heartbeat": self._watch.interval,
+            "tells_figures": self._notices.are_read,
+        }
+        worker = WorkerProcess(setup, self._listener, stdout)
         log.worker_started(worker.pid)
+        self._watch.started(worker)
+        self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))
+        if self._settings.max_age:
+            self.loop.call_at(worker.began + self._settings.max_age, lambda: self._on_age(worker))
         return worker
+
+    def _on_stacks(self, worker: WorkerProcess) -> None:
+        """Take what a worker writes of its stacks when all of it has come; it is written in pieces."""
+        self.loop.unwatch(worker.stacks)
+        self.loop.call_at(monotonic() + STACKS_SECONDS / 2, lambda: self._log_stacks(worker))
+
+    def _log_stacks(self, worker: WorkerProcess) -> None:
+        if worker in self._roster:
+            if stacks := worker.take_stacks():
+                log.worker_stacks(worker.pid, stacks)
+            self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))
+
+    def _on_age(self, worker: WorkerProcess) -> None:
+        self._roster.renew(worker, f"it is {worker.age:.0f} s old")
 
     # --- what the roster tells
 
@@ -93,6 +122,11 @@ class Supervisor:
         self._on_ready(said)
         if self._setup["is_check"]:
             self._end(None)
+            return
+        if self._settings.fd_store and self._listener.is_own:
+            systemd.store(self._listener.socket, systemd.STORED)
+        self._notices.ready(self._roster)
+        self._watch.begin()
 
     def on_first_failure(self, worker: WorkerProcess | None, how: str) -> None:
         if worker is None:
@@ -108,6 +142,7 @@ class Supervisor:
             log.reload_failed(why_not)
         else:
             log.reloaded()
+        self._notices.ready(self._roster, f"the last reload failed: {why_not}" if why_not else "")
 
     def on_death(self, worker: WorkerProcess, how: str) -> bool:
         if worker.failure and worker.failure["status"] == ExitStatus.OSERR:
@@ -127,7 +162,11 @@ class Supervisor:
         self._end(None)
 
     def on_message(self, worker: WorkerProcess, word: str) -> None:
-        if word == "figures":
+        if word == "tired":
+            self._roster.renew(worker, worker.wish)
+        elif word == "alive":
+            self._notices.status(self._roster)
+        elif word == "figures":
             self._reports_awaited.discard(worker.pid)
             if not self._reports_awaited:
                 self._log_state()
@@ -166,8 +205,9 @@ class Supervisor:
         self._life.on(Event.DRAIN)
         self._drain_began = monotonic()
         log.stopping(number.name, self._settings.graceful)
-        systemd.notify("STOPPING=1")
-        self._listener.seal()
+        self._notices.stopping()
+        if not self._settings.fd_store:  # what is left with the service manager must stay as it is
+            self._listener.seal()
         self._listener.close()
         self.loop.call_at(self._drain_began + self._settings.graceful + PATIENCE_SECONDS, self._kill_workers)
         self._roster.drain()
@@ -181,10 +221,10 @@ class Supervisor:
 
     def _kill_workers(self) -> None:
         for worker in self._roster:
-            log.worker_killed(worker.pid, "it did not stop by its deadline")
-            worker.kill()
+            self._watch.end(worker, "it did not stop by its deadline")
 
     def _reload(self) -> None:
+        self._notices.reloading()
         if self._roster.reload():
             log.reloading()
 
@@ -200,7 +240,8 @@ class Supervisor:
 
     def _report_stacks(self) -> None:
         for worker in self._roster:
-            worker.send_signal(signal.SIGUSR2)
+            if worker.ready:  # before that, the signal may find nobody who takes it, and end it
+                worker.ask_for_stacks()
 
     def _report(self) -> None:
         self._reports_awaited = {worker.pid for worker in self._roster if worker.is_serving}

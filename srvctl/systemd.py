@@ -9,12 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LISTEN_FDS_START = 3
+
+# The name of our own listening socket in systemd's descriptor store.
+STORED = "srvctl-listener"
 
 # None of these reaches a worker, and so no handler and no program either: they are about this process.
 PRIVATE_VARIABLES = (
@@ -45,16 +49,38 @@ def without_private(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in PRIVATE_VARIABLES}
 
 
-def notify(state: str, environ: Mapping[str, str] = os.environ) -> bool:
+def notify(
+    state: str, environ: Mapping[str, str] = os.environ, ancillary: Sequence[tuple[int, int, bytes]] = ()
+) -> bool:
     """Tell the service manager, ``READY=1`` and the like; return whether there is one that took it. Never blocks."""
     path = environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return False
     address = "\0" + path[1:] if path[0] == "@" else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), socket.MSG_DONTWAIT, address)
+        sock.sendmsg([state.encode()], ancillary, socket.MSG_DONTWAIT, address)
         return True
     return False
+
+
+def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float:
+    """Return how long systemd waits for a WATCHDOG=1 of this process, sd_watchdog_enabled(3), or 0 when it does not."""
+    usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or (pid and pid != str(os.getpid())):
+        return 0.0
+    return int(usec) / 1e6
+
+
+def store(sock: socket.socket, name: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Leave a copy of `sock` with the service manager, sd_pid_notify_with_fds(3); return whether there is one."""
+    # FDPOLL=0: a listening socket that hangs up is still wanted.
+    message = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
+    return notify(message, environ, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", sock.fileno()))])
+
+
+def drop(name: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Have the service manager let go of what it keeps under `name`."""
+    return notify(f"FDSTOREREMOVE=1\nFDNAME={name}", environ)
 
 
 def is_journal(fd: int, environ: Mapping[str, str] = os.environ) -> bool:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from time import monotonic, monotonic_ns
 
 from srvctl import log
 from srvctl.channel import Channel, ChannelClosed
@@ -46,6 +47,12 @@ def main(control: int) -> None:
         worker.serve()
 
 
+# How often figures go to the service manager's status line, when they have changed.
+FIGURES_SECONDS = 5.0
+# How often a worker that serves looks at its memory.
+WEIGHING_SECONDS = 1.0
+
+
 class Worker:
     """A worker: its channel, its server, and what it does when it is told."""
 
@@ -55,6 +62,10 @@ class Worker:
         self.settings = Settings.from_wire(setup["settings"])
         self.server: Draining
         self._sink = log.configure(setup["log_style"], setup["log_threshold"])
+        self._is_tired = self._tells_soon = False
+        self._next_weighing = 0.0
+        # Not from `random`, which a worker would have to import: the low bits of a clock are chance enough.
+        self._served_limit = self.settings.max_served + monotonic_ns() % (self.settings.max_served_jitter + 1)
 
     def load(self) -> None:
         """Import the handler, assemble the server on the inherited socket, and say ready. Raises `LaunchError`."""
@@ -81,7 +92,7 @@ class Worker:
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _do_nothing)
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
+        faulthandler.register(signal.SIGUSR2, file=self.setup["stacks"], all_threads=True)
 
     def waits_for_word(self) -> bool:
         """Wait until the supervisor says to serve; return false when it says anything else, or is gone. Blocks."""
@@ -110,6 +121,10 @@ class Worker:
     def _on_loop(self, loop: Loop) -> None:
         loop.watch(self.channel.fileno(), lambda events: self._listen())
         self._sink.attend(loop)
+        if self.setup["heartbeat"]:
+            self._beat(loop)
+        if self.setup["tells_figures"] or self.settings.max_served or self.settings.max_rss:
+            self.server.on_change = lambda: self._on_change(loop)
         if self.settings.model == "sync":
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.signal(signal.SIGIO, self._on_alarm)
@@ -120,6 +135,35 @@ class Worker:
         if server.interrupt() and number == signal.SIGIO:
             self._listen()
             server.interrupt()
+
+    def _beat(self, loop: Loop) -> None:
+        self.channel.send("alive", **self.server.figures())
+        loop.call_at(monotonic() + self.setup["heartbeat"], lambda: self._beat(loop))
+
+    def _on_change(self, loop: Loop) -> None:
+        """A conversation has ended: ask for a successor when it is time, and tell the figures, but not each time."""
+        settings, ended = self.settings, self.server.ended
+        if settings.max_served and ended >= self._served_limit:
+            self._ask_for_successor(f"it has served {ended} requests")
+        if settings.max_rss and (now := monotonic()) >= self._next_weighing:
+            self._next_weighing = now + WEIGHING_SECONDS
+            if (rss := _resident_bytes()) >= settings.max_rss:
+                self._ask_for_successor(f"it holds {rss} bytes of memory")
+        if self.setup["tells_figures"] and not self._tells_soon:
+            self._tells_soon = True
+            loop.call_soon(lambda: self._tell_figures_later(loop))
+
+    def _ask_for_successor(self, why: str) -> None:
+        if not self._is_tired:
+            self._is_tired = True
+            self.channel.send("tired", why=why)
+
+    def _tell_figures_later(self, loop: Loop) -> None:
+        loop.call_at(monotonic() + FIGURES_SECONDS, self._tell_figures)
+
+    def _tell_figures(self) -> None:
+        self._tells_soon = False
+        self.channel.send("alive", **self.server.figures())
 
     def _let_go(self) -> None:
         """In any child, our own or one that the handler forked, keep neither the supervisor nor the port."""
@@ -159,6 +203,12 @@ class Worker:
         why = error.strerror or str(error)
         self.channel.send("failed", verb="accept on", what=self.setup["address"], why=why, detail="", status=71)
         os._exit(71)
+
+
+def _resident_bytes() -> int:
+    """Return the resident memory of this process, proc(5)."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def share(whole: int, index: int, count: int) -> int:

@@ -40,29 +40,54 @@ class WorkerProcess:
         self.ready: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.figures: dict[str, Any] = {}
-        self.is_serving = self.has_drained = False
+        self.wish = ""  # why it asked for a successor
+        self.is_serving = self.has_drained = self.is_doomed = False
+        self.heard = self.began
+        self._is_buried = False
         self.channel, theirs = Channel.pair()
-        with theirs, contextlib.ExitStack() as on_failure:
+        with theirs, contextlib.ExitStack() as on_failure, contextlib.ExitStack() as afterwards:
             on_failure.callback(self.channel.close)
+            self.stacks, stacks = os.pipe()
+            on_failure.callback(os.close, self.stacks)
+            afterwards.callback(os.close, stacks)
+            os.set_blocking(self.stacks, False)
+            os.set_blocking(stacks, False)  # what does not fit is lost; a worker that writes it must not hang on it
             fd = listener.socket.fileno()
             root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _BOOT, root, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                pass_fds=(theirs.fileno(), fd),
+                pass_fds=(theirs.fileno(), fd, stacks),
                 env=systemd.without_private(),
                 process_group=0,
             )
             self.pid = self._process.pid
             self.pidfd = os.pidfd_open(self.pid)
+            self.channel.send("setup", **setup, listener=fd, stacks=stacks)
             on_failure.pop_all()
-        self.channel.send("setup", **setup, listener=fd)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker alone."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
+
+    def ask_for_stacks(self) -> None:
+        """Have it write the Python stacks of all its threads to `stacks`."""
+        self.send_signal(signal.SIGUSR2)
+
+    def take_stacks(self) -> str:
+        """Return what it has written of its stacks since."""
+        written = b""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.stacks, 65536):
+                written += data
+        return written.decode(errors="replace")
+
+    def kill_if_alive(self) -> None:
+        """End the worker and its process group, unless it has ended by itself meanwhile."""
+        if not self._is_buried:
+            self.kill()
 
     def kill(self) -> None:
         """End the worker and everything in its process group, now."""
@@ -80,10 +105,13 @@ class WorkerProcess:
         self.channel.send("serve")
 
     def note(self, word: str, values: dict[str, Any]) -> None:
-        """Keep what it said."""
+        """Keep what it said, and that it said anything."""
+        self.heard = monotonic()
         if word == "failed":
             self.failure = values
-        elif word in ("figures", "drained"):
+        elif word == "tired":
+            self.wish = values["why"]
+        elif word in ("figures", "alive", "drained"):
             self.figures = values
             self.has_drained = self.has_drained or word == "drained"
 
@@ -117,5 +145,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Give up the descriptors."""
+        self._is_buried = True
         os.close(self.pidfd)
+        os.close(self.stacks)
         self.channel.close()

@@ -52,8 +52,9 @@ _COUNTERS = {
 class Conversations(Base):
     """Keep the table and the counters, refuse who is too many, and catch what handlers and rules raise.
 
-    `settings`, `most` (how many it may serve at a time), and `is_own` (whether the socket is srvctl's own, and its queue ours to empty), are class attributes
-    that are set when the class is assembled. `on_loop` is called with the loop when that begins.
+    `settings`, `most` (how many it may serve at a time), and `is_own` (whether the socket is srvctl's own, and its
+    queue ours to empty) are class attributes that are set when the class is assembled. `on_loop` is called with the
+    loop when that begins, `on_change` when a conversation has ended, in whatever thread that was.
     """
 
     settings: Settings
@@ -65,8 +66,9 @@ class Conversations(Base):
         self.counters = dict.fromkeys(
             ("served", "failed", "reset", "timed_out", "cut", "refused", "rejected", "truncated", "lost"), 0
         )
-        self.received = self.sent = 0
+        self.received = self.sent = self.ended = 0
         self.on_loop: Callable[[Loop], None] = lambda loop: None
+        self.on_change: Callable[[], None] | None = None
         self._refused_throttle = log.Throttle()
         self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
         self._pid = os.getpid()
@@ -138,6 +140,9 @@ class Conversations(Base):
             self.sent += meter[SENT]
             self.counters["lost"] += meter[LOST]
             self.counters[_COUNTERS.get(how, "failed")] += 1
+            self.ended += 1
+        if self.on_change:
+            self.on_change()
         if how != "cut" and log.wants(log.INFO):
             is_datagram = conversation.connection is None
             log.conversation_ended(conversation.name, conversation.age, meter[RECEIVED], meter[SENT], how, is_datagram)
