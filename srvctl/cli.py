@@ -18,6 +18,7 @@ from srvctl.launch import check as check_launch
 from srvctl.launch import launch
 from srvctl.settings import MODELS, OPTIONS, Option, Settings
 from srvctl.signals import StoppedEarly, die_of
+from srvctl.unit import NOTIFY_RELOAD_VERSION, default_name, units
 
 _ADDRESSES = {
     "ip": ":9000 (every interface), 127.0.0.1:9000, [::1]:9000, host:9000, :http, or 9000; port 0: the kernel chooses",
@@ -128,19 +129,23 @@ def write_options(params: Iterable[click.Parameter], ctx: click.Context, formatt
             formatter.write_dl(records)
 
 
-def _family_commands(run: Callable[[Settings], None]) -> dict[str, click.Command]:
-    return {family.word: _family_command(family, run) for family in Family}
+def _family_commands(run: Callable[..., None], *more: click.Option) -> dict[str, click.Command]:
+    return {family.word: _family_command(family, run, more) for family in Family}
 
 
-def _family_command(family: Family, run: Callable[[Settings], None]) -> click.Command:
+def _family_command(family: Family, run: Callable[..., None], more: tuple[click.Option, ...]) -> click.Command:
+    """Return the command of a family: `run` is called with the settings, and with the values of the options `more`."""
+
     def callback(address: str, handler: str, **given: Any) -> None:
-        run(_settle(family, address, handler, given))
+        others = {option.name: given.pop(option.name) for option in more if option.name}
+        run(_settle(family, address, handler, given), **others)
 
     return _FamilyCommand(
         family.word,
         callback=callback,
         params=[
             click.Argument(["address"]),
+            *more,
             *_click_options(),
             click.Argument(["handler"], required=False, default="echo"),
         ],
@@ -206,6 +211,40 @@ def _check(settings: Settings) -> None:
         click.echo(f"{name:<8} {value}")
 
 
+def _unit_options() -> list[click.Option]:
+    return [
+        _GroupedOption(["--socket"], is_flag=True, help="Print the matching .socket too.", heading="Unit"),
+        _GroupedOption(["--name"], default="", help="The name of the units.", heading="Unit"),
+        _GroupedOption(
+            ["--systemd-version"],
+            type=int,
+            default=NOTIFY_RELOAD_VERSION,
+            metavar="N",
+            heading="Unit",
+            help=f"The systemd that is to read them.  [default: {NOTIFY_RELOAD_VERSION} or newer]",
+        ),
+        _GroupedOption(
+            ["--write"],
+            type=click.Path(exists=True, file_okay=False),
+            metavar="DIRECTORY",
+            heading="Unit",
+            help="Write the units there instead of to standard output.",
+        ),
+    ]
+
+
+def _unit(settings: Settings, socket: bool, name: str, systemd_version: int, write: str | None) -> None:
+    made = units(settings, name or default_name(settings), socket, systemd_version)
+    for file, text in made.items():
+        if write:
+            path = os.path.join(write, file)
+            with open(path, "w") as unit:
+                unit.write(text)
+            click.echo(path)
+        else:
+            click.echo(f"# {file}\n{text}" if len(made) > 1 else text, nl=False)
+
+
 @click.command("handlers")
 def _handlers() -> None:
     """List the ready-made handlers that are installed, with a line on each."""
@@ -237,6 +276,14 @@ def make_command() -> click.Group:
             help="Check what the same words would start: the address, the handler, the server class. Serves nothing.",
             short_help="Check what the same words would start, without serving",
             commands=_family_commands(_check),
+        )
+    )
+    program.add_command(
+        _Launcher(
+            "unit",
+            help="Print a hardened systemd unit that starts what the same words would start.",
+            short_help="Print a systemd unit that starts the same words",
+            commands=_family_commands(_unit, *_unit_options()),
         )
     )
     program.add_command(_handlers)

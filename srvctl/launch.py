@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 
-from srvctl import banner, log, ready_made, systemd
+from srvctl import banner, inetd, log, ready_made, systemd
+from srvctl.address import Family
 from srvctl.errors import ExitStatus
 from srvctl.listening import Listener, open_listener
 from srvctl.settings import Settings
@@ -23,9 +25,12 @@ def launch(settings: Settings) -> ExitStatus:
 
     Takes over the signals and the log of the process, and closes standard output when it has announced.
     """
+    connection = _handed_over(settings)  # first of all: standard error may be the client
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
     target, is_ready_made = ready_made.resolve(settings.handler)
+    if connection is not None:
+        return inetd.serve_one(settings, connection, target, is_ready_made)
     signals = Signals()
     # Before the socket is bound: from there on a signal has something to clean up.
     signals.take()
@@ -41,6 +46,14 @@ def launch(settings: Settings) -> ExitStatus:
         return supervisor.run()
     finally:
         signals.give_back()
+
+
+def _handed_over(settings: Settings) -> socket.socket | None:
+    """Return the connection that ``fd N`` is, as from inetd, or None."""
+    if settings.family != Family.FD.word or not settings.address.isdecimal():
+        return None
+    connection = inetd.connected_socket(int(settings.address))
+    return connection and inetd.free_standard_descriptors(connection)
 
 
 def check(settings: Settings) -> dict[str, str]:

@@ -27,6 +27,7 @@ from srvctl.address import (
 from srvctl.errors import AddressError, LaunchError, NoPermission, UsageError, from_os_error
 from srvctl.holders import holder_of_port
 from srvctl.settings import Settings
+from srvctl.stored import path_of, take_stored
 from srvctl.unixpath import BoundPath, bind_path
 
 TYPE_CHECKING = False
@@ -123,6 +124,8 @@ def _open_internet(family: Family, address: InternetAddress, settings: Settings,
     assert family.type is not None
     port = _resolve_port(family, address.port, what)
     candidates = _resolve_host(family, address.host)
+    if settings.fd_store and (kept := take_stored(lambda sock: _is_one_of(sock, family, candidates, port))):
+        return Listener(kept, True)
     for attempt, (domain, sockaddr, dual) in enumerate(candidates, 1):
         host, _, *scope = sockaddr
         try:
@@ -137,6 +140,16 @@ def _open_internet(family: Family, address: InternetAddress, settings: Settings,
             log.resolved(address.host, listener.address)
         return listener
     raise AssertionError("a name resolves to at least one address")
+
+
+def _is_one_of(
+    sock: socket.socket, family: Family, candidates: Sequence[tuple[int, tuple[Any, ...], bool]], port: int
+) -> bool:
+    """Tell whether `sock` is bound to one of `candidates` and `port`."""
+    if sock.type != family.type:
+        return False
+    host, bound, *_ = sock.getsockname()
+    return (sock.family, host) in [(domain, name[0]) for domain, name, _ in candidates] and port in (0, bound)
 
 
 def _cannot_bind(family: Family, port: int, what: str, error: OSError) -> LaunchError:
@@ -208,6 +221,16 @@ def _ask_for_icmp(sock: socket.socket, domain: int) -> None:
 def _open_unix(family: Family, address: UnixAddress, settings: Settings) -> Listener:
     assert family.type is not None
     owner = _resolve_owner(settings.socket_owner)
+    if settings.fd_store:
+        kept = take_stored(
+            lambda sock: (
+                (sock.family, sock.type) == (socket.AF_UNIX, family.type)
+                and sock.getsockname() in (address.sockaddr, address.sockaddr.encode())
+                and (address.is_abstract or path_of(sock) is not None)
+            )
+        )
+        if kept:
+            return Listener(kept, True, None if address.is_abstract else path_of(kept))
     mode = settings.socket_mode if settings.socket_mode >= 0 else 0o666 & ~_umask()
     with contextlib.ExitStack() as on_failure:
         sock = on_failure.enter_context(socket.socket(socket.AF_UNIX, family.type))

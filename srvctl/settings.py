@@ -149,6 +149,14 @@ class Option(Generic[T]):
     def long_flag(self) -> str:
         return next(flag for flag in self.flags if flag.startswith("--"))
 
+    def text_of(self, value: Any) -> str:
+        """Return `value` as it would stand on a command line; what `parse` reads."""
+        if self.parse is parse_mode:
+            return f"{value:04o}"
+        if self.parse is parse_assignment:
+            return "=".join(value)
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     @property
     def envvar(self) -> str:
         """The environment variable that the option can come from."""

@@ -86,14 +86,13 @@ class Supervisor:
         self.loop.stop()
 
     def _start_worker(self, index: int, count: int) -> WorkerProcess:
-        stdout = 2 if self._settings.announce else None  # what was announced to is closed, and is nobody else's
         setup = self._setup | {
             "index": index,
             "count": count,
             "heartbeat": self._watch.interval,
             "tells_figures": self._notices.are_read,
         }
-        worker = WorkerProcess(setup, self._listener, stdout)
+        worker = WorkerProcess.start(setup, self._listener, self._settings.announce)
         log.worker_started(worker.pid)
         self._watch.started(worker)
         self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))

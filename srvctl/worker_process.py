@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
+import socket
 import sys
 from time import monotonic
 
@@ -29,43 +29,60 @@ _BOOT = (
 
 
 class WorkerProcess:
-    """A worker that was started. Owns the process, its pidfd and the channel; `close` gives up the last two.
+    """A worker that was started, by this supervisor or by the one before it. Owns its descriptors until `close`.
 
     The process leads a process group: what it forks and what its handler starts can be ended with it.
     """
 
-    def __init__(self, setup: dict[str, Any], listener: Listener, stdout: int | None) -> None:
-        """Start it. Raises OSError when the system has no process or descriptor for it."""
-        self.began = monotonic()
+    def __init__(self, pid: int, pidfd: int, stacks: int, channel: Channel) -> None:
+        self.pid, self.pidfd, self.stacks, self.channel = pid, pidfd, stacks, channel
+        self.began = self.heard = monotonic()
         self.ready: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.figures: dict[str, Any] = {}
         self.wish = ""  # why it asked for a successor
         self.is_serving = self.has_drained = self.is_doomed = False
-        self.heard = self.began
         self._is_buried = False
-        self.channel, theirs = Channel.pair()
-        with theirs, contextlib.ExitStack() as on_failure, contextlib.ExitStack() as afterwards:
-            on_failure.callback(self.channel.close)
-            self.stacks, stacks = os.pipe()
-            on_failure.callback(os.close, self.stacks)
-            afterwards.callback(os.close, stacks)
-            os.set_blocking(self.stacks, False)
-            os.set_blocking(stacks, False)  # what does not fit is lost; a worker that writes it must not hang on it
-            fd = listener.socket.fileno()
-            root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, root, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                pass_fds=(theirs.fileno(), fd, stacks),
-                env=systemd.without_private(),
-                process_group=0,
-            )
-            self.pid = self._process.pid
-            self.pidfd = os.pidfd_open(self.pid)
-            self.channel.send("setup", **setup, listener=fd, stacks=stacks)
+
+    @classmethod
+    def start(cls, setup: dict[str, Any], listener: Listener, announces: bool) -> WorkerProcess:
+        """Start one; `setup` is what it is told first. Raises OSError when the system has no process or descriptor.
+
+        With `announces`, standard output was for the announcement alone, and the handler's goes to standard error.
+        """
+        with contextlib.ExitStack() as on_failure:
+            channel, theirs = Channel.pair()
+            on_failure.callback(channel.close)
+            with theirs, contextlib.ExitStack() as afterwards:
+                stacks, their_stacks = os.pipe()
+                on_failure.callback(os.close, stacks)
+                afterwards.callback(os.close, their_stacks)
+                os.set_blocking(stacks, False)
+                os.set_blocking(their_stacks, False)  # what does not fit is lost; nobody hangs on it
+                passed = {"listener": listener.socket.fileno(), "control": theirs.fileno(), "stacks": their_stacks}
+                pid = _spawn(theirs.fileno(), list(passed.values()), announces)
+            pidfd = os.pidfd_open(pid)
+            channel.send("setup", **setup, **passed)
             on_failure.pop_all()
+        return cls(pid, pidfd, stacks, channel)
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return what `adopt` needs in the program that takes this one's place, with its descriptors left open."""
+        for fd in (self.pidfd, self.stacks, self.channel.fileno()):
+            os.set_inheritable(fd, True)
+        names = ("pid", "pidfd", "stacks", "began", "ready", "figures", "is_serving")
+        return {name: getattr(self, name) for name in names} | {"channel": self.channel.fileno()}
+
+    @classmethod
+    def adopt(cls, state: dict[str, Any]) -> WorkerProcess:
+        """Return the worker that `hand_over` described."""
+        for name in ("pidfd", "stacks", "channel"):
+            os.set_inheritable(state[name], False)
+        channel = Channel(socket.socket(fileno=state["channel"]))
+        worker = cls(state["pid"], state["pidfd"], state["stacks"], channel)
+        for name in ("began", "ready", "figures", "is_serving"):
+            setattr(worker, name, state[name])
+        return worker
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker alone."""
@@ -140,7 +157,8 @@ class WorkerProcess:
 
     def reap(self) -> str:
         """Wait for the process, which has ended, and return how: ``exit status 3``, ``SIGSEGV``."""
-        code = self._process.wait()
+        _, status = os.waitpid(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
         return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
     def close(self) -> None:
@@ -149,3 +167,20 @@ class WorkerProcess:
         os.close(self.pidfd)
         os.close(self.stacks)
         self.channel.close()
+
+
+def _spawn(control: int, passed: list[int], announces: bool) -> int:
+    """Start the interpreter of a worker, with `passed` and the first three descriptors open, and no others."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
+    actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+    if announces:
+        actions.append((os.POSIX_SPAWN_DUP2, 2, 1))
+    # A descriptor that is duplicated onto itself stays open over the exec, posix_spawn(3).
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed]
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-c", _BOOT, root, str(control)],
+        systemd.without_private(),
+        file_actions=actions,
+        setpgroup=0,
+    )

@@ -1,0 +1,99 @@
+"""inetd's ``nowait``, and systemd's ``Accept=yes``: one connection that was handed over, served in this process.
+
+There is no listening socket, no supervisor and no worker. Everything else is as on a server: the same handler, limits,
+closing and log, by the same classes; a server that has one request and is drained behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+
+from srvctl.address import unmapped
+from srvctl.assemble import assemble
+from srvctl.conversation import Connection, new_meter
+from srvctl.errors import ExitStatus
+from srvctl.loading import load
+from srvctl.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+    from srvctl.serving.draining import Draining
+
+    Base = Draining
+else:
+    Base = object
+
+
+def connected_socket(number: int) -> socket.socket | None:
+    """Return the connection that descriptor `number` is, or None when it is anything else; the caller owns it."""
+    try:
+        sock = socket.socket(fileno=number)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if sock.type != socket.SOCK_DGRAM and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.getpeername()
+            return sock
+    sock.detach()
+    return None
+
+
+def free_standard_descriptors(sock: socket.socket) -> socket.socket:
+    """Return `sock` on a descriptor of its own, with nothing of it left on the first three.
+
+    inetd passes the connection as all of them: what a handler prints, and our own log, must not go to the client.
+    """
+    moved = socket.socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.detach()))
+    inode = os.fstat(moved.fileno()).st_ino
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (2, 1, 0):
+        if fd == 0 or os.fstat(fd).st_ino == inode:
+            os.dup2(2 if fd == 1 else null, fd)
+    os.close(null)
+    return moved
+
+
+class OneRequest(Base):
+    """Mixed in before an assembled server: its only request is `connection`, and behind that it drains."""
+
+    connection: Connection | None = None
+
+    def _fileno(self) -> int:
+        return -1
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, self.connection = self.connection, None
+        if connection is None:
+            if self._deadline is None:
+                self.drain(self.settings.graceful)
+            raise BlockingIOError
+        return connection, unmapped(connection.getpeername())
+
+
+def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
+    """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
+    loaded = load(target, is_ready_made, True, settings.set)
+    assembled = assemble(settings, 1, sock.family, sock.type, True)
+    server_class: Any = type(f"Single{assembled.__name__}", (OneRequest, assembled), {})
+    # In the place of a listening socket, one that nobody can reach.
+    server = server_class(sock.getsockname(), loaded.handler, sock=socket.socket(socket.AF_UNIX))
+    server.connection = Connection(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    server.connection.meter = new_meter()
+    server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.drain(settings.graceful)
+        server.interrupt()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, lambda number, frame: server.interrupt())
+    server.serve_forever()
+    server.server_close()
+    return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK

@@ -1,0 +1,226 @@
+"""systemd units for a command line: a hardened .service, and the .socket that goes with it. Pure text, nothing is run.
+
+systemd.service(5), systemd.exec(5), systemd.socket(5); quoting as systemd.syntax(7) and systemd.service(5), "COMMAND
+LINES", want it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from srvctl.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
+from srvctl.errors import ExitStatus, UsageError
+from srvctl.settings import OPTIONS, Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from srvctl.address import Address
+
+# Type=notify-reload came with 253. Before that, systemctl reload is a HUP that nobody waits for.
+NOTIFY_RELOAD_VERSION = 253
+WATCHDOG_SECONDS = 30
+# What is left to do behind a drain that took all of its time.
+STOP_MARGIN_SECONDS = 10
+
+# A restart mends none of these: the command line is wrong, it is forbidden, the handler does not load.
+_UNMENDABLE = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
+
+_HARDENING = """\
+NoNewPrivileges=yes
+ProtectSystem=strict
+PrivateDevices=yes
+DevicePolicy=closed
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+
+
+def units(settings: Settings, name: str, with_socket: bool, systemd_version: int) -> dict[str, str]:
+    """Return the units for `settings`, by file name. Raises `UsageError` for what no unit can have."""
+    family = Family.named(settings.family)
+    if family is Family.FD:
+        raise UsageError("print", "a unit for fd", "name the family and address, and add --socket")
+    address = parse(family, settings.address)
+    made = {f"{name}.service": _service(settings, family, address, name, with_socket, systemd_version)}
+    if with_socket:
+        made[f"{name}.socket"] = _socket(settings, family, address, name)
+    return made
+
+
+def default_name(settings: Settings) -> str:
+    """Return a name for the units: srvctl, the family, and the handler's own name."""
+    own = settings.handler.replace(":", ".").rstrip(".").rpartition(".")[2].lower()
+    return f"srvctl-{settings.family}-{own or 'handler'}"
+
+
+def quoted(word: str) -> str:
+    """Return `word` as one argument of ExecStart=."""
+    escaped = "".join(_escape(character) for character in word)
+    plain = word and not any(c in " \t\n\"'\\;" for c in word)
+    return escaped if plain else f'"{escaped}"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character in "%$":  # specifiers, and environment variables
+        return character * 2
+    if character < " " or character == "\x7f":
+        return f"\\x{ord(character):02x}"
+    return character
+
+
+def _service(
+    settings: Settings, family: Family, address: Address, name: str, with_socket: bool, systemd_version: int
+) -> str:
+    is_ip = family.domain == "ip"
+    reloads = systemd_version >= NOTIFY_RELOAD_VERSION
+    lines = [
+        "[Unit]",
+        f"Description=srvctl {_percent(settings.family)} {_percent(settings.address)} {_percent(settings.handler)}",
+        *(["After=network.target"] if is_ip else []),
+        "",
+        "[Service]",
+        f"Type={'notify-reload' if reloads else 'notify'}",
+        "NotifyAccess=main",
+        f"ExecStart={' '.join(quoted(word) for word in _command(settings, name, with_socket))}",
+        *([] if reloads else ["ExecReload=kill -HUP $MAINPID"]),
+        f"WorkingDirectory={_percent(os.getcwd())}",
+        "Restart=on-failure",
+        "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _UNMENDABLE),
+        f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
+        f"WatchdogSec={WATCHDOG_SECONDS}",
+        f"TimeoutStopSec={settings.graceful + STOP_MARGIN_SECONDS:g}",
+        "KillMode=mixed",
+        *([] if with_socket else ["FileDescriptorStoreMax=1"]),
+        *_place(address, with_socket),
+        "DynamicUser=yes",
+        f"ProtectHome={'read-only' if _is_at_home(os.getcwd()) or _is_at_home(sys.prefix) else 'yes'}",
+        *_capabilities(address, with_socket),
+        f"RestrictAddressFamilies={_families(family)}",
+        _HARDENING,
+        "[Install]",
+        "WantedBy=multi-user.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
+    program = shutil.which(sys.argv[0]) if os.path.basename(sys.argv[0]) == "srvctl" else None
+    words = [os.path.abspath(program)] if program else [sys.executable, "-m", "srvctl"]
+    words += ["fd", name] if with_socket else [settings.family, settings.address]
+    if settings.model != "sync":
+        words.append(f"--{settings.model}")
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        is_sockets = with_socket and option.group == "Socket"
+        if value == option.default or is_sockets or option.name in ("announce", "fd_store"):
+            continue
+        if option.name == "max" and value == Settings.settled("tcp", ":1", "echo", settings.model).max:
+            continue
+        if option.flag:
+            words.append(option.long_flag)
+        else:
+            for one in value if option.multiple else [value]:
+                words += [option.long_flag, option.text_of(one)]
+    if not with_socket:
+        words.append("--fd-store")
+    return [*words, settings.handler]
+
+
+def _percent(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _place(address: Address, with_socket: bool) -> list[str]:
+    """Return where a unix socket's file may be made, and private directories unless it is in one of them."""
+    path = address.name if isinstance(address, UnixAddress) and not address.is_abstract else ""
+    lines = ["PrivateTmp=no" if path.startswith(("/tmp/", "/var/tmp/")) else "PrivateTmp=yes"]
+    parts = path.split("/")
+    if path and not with_socket:
+        if len(parts) > 3 and parts[1] == "run":
+            lines += [f"RuntimeDirectory={_percent(parts[2])}", "RuntimeDirectoryPreserve=restart"]
+        else:
+            lines.append(f"ReadWritePaths={_percent(os.path.dirname(os.path.abspath(path)))}")
+    return lines
+
+
+def _is_at_home(path: str) -> bool:
+    return path.startswith(("/home/", "/root", "/run/user/"))
+
+
+def _capabilities(address: Address, with_socket: bool) -> list[str]:
+    is_low = isinstance(address, InternetAddress) and _port_number(address.port) in range(1, 1024)
+    if is_low and not with_socket:
+        return ["AmbientCapabilities=CAP_NET_BIND_SERVICE", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE"]
+    return ["CapabilityBoundingSet="]
+
+
+def _port_number(port: int | str) -> int:
+    import socket
+
+    try:
+        return port if isinstance(port, int) else socket.getservbyname(port)
+    except OSError:
+        raise UsageError("print", f"a unit for port {port!r}", "no such service") from None
+
+
+def _families(family: Family) -> str:
+    # AF_UNIX is how srvctl talks to its workers, and to systemd.
+    own = {"ip": {4: "AF_INET", 6: "AF_INET6", 0: "AF_INET AF_INET6"}[family.version], "vsock": "AF_VSOCK"}
+    return f"AF_UNIX {own.get(family.domain, '')}".rstrip()
+
+
+def _socket(settings: Settings, family: Family, address: Address, name: str) -> str:
+    kind = {"STREAM": "Stream", "DGRAM": "Datagram", "SEQPACKET": "SequentialPacket"}
+    assert family.type is not None
+    lines = [
+        "[Unit]",
+        f"Description=Socket of srvctl {_percent(settings.family)} {_percent(settings.address)}",
+        "",
+        "[Socket]",
+        f"Listen{kind[family.type.name.removeprefix('SOCK_')]}={_percent(_listen_address(family, address))}",
+        f"FileDescriptorName={name}",
+    ]
+    if family.domain == "ip":
+        lines.append(f"BindIPv6Only={'ipv6-only' if family.version == 6 else 'both'}")
+    if settings.backlog != Settings.backlog.default:  # type: ignore[attr-defined]
+        lines.append(f"Backlog={settings.backlog}")
+    if settings.socket_mode >= 0:
+        lines.append(f"SocketMode={settings.socket_mode:04o}")
+    if settings.socket_owner:
+        user, _, group = settings.socket_owner.partition(":")
+        lines += [f"SocketUser={user}", *([f"SocketGroup={group}"] if group else [])]
+    return "\n".join([*lines, "", "[Install]", "WantedBy=sockets.target"]) + "\n"
+
+
+def _listen_address(family: Family, address: Address) -> str:
+    if isinstance(address, UnixAddress):
+        name: str = address.name
+        return name if address.is_abstract else os.path.abspath(name)
+    if isinstance(address, VsockAddress):
+        return f"vsock:{'' if address.cid == 0xFFFFFFFF else address.cid}:{address.port}"
+    assert isinstance(address, InternetAddress)
+    port = _port_number(address.port)
+    if address.host:
+        return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
+    return {4: f"0.0.0.0:{port}", 6: f"[::]:{port}", 0: f"{port}"}[family.version]
