@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from srvctl import banner, inetd, log, ready_made, systemd
+from srvctl import banner, inetd, log, ready_made, systemd, upgrade
 from srvctl.address import Family
 from srvctl.errors import ExitStatus
 from srvctl.listening import Listener, open_listener
@@ -25,6 +25,8 @@ def launch(settings: Settings) -> ExitStatus:
 
     Takes over the signals and the log of the process, and closes standard output when it has announced.
     """
+    if upgrade.is_rehearsal():
+        return ExitStatus.OK  # the command line is read, everything is imported
     connection = _handed_over(settings)  # first of all: standard error may be the client
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
@@ -34,8 +36,10 @@ def launch(settings: Settings) -> ExitStatus:
     signals = Signals()
     # Before the socket is bound: from there on a signal has something to clean up.
     signals.take()
+    state = upgrade.handed_over()
+    upgrade.admit_signals()
     try:
-        listener = open_listener(settings)
+        listener = Listener.adopt(state["listener"]) if state else open_listener(settings)
         setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
 
         def on_ready(said: dict[str, Any]) -> None:
@@ -43,7 +47,7 @@ def launch(settings: Settings) -> ExitStatus:
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attend(supervisor.loop)
-        return supervisor.run()
+        return supervisor.run(state["workers"] if state else None)
     finally:
         signals.give_back()
 

@@ -69,6 +69,19 @@ class Listener:
             elif self.socket.family in (socket.AF_INET, socket.AF_INET6) and self.is_stream:
                 _drop_newcomers(self.socket)
 
+    def hand_over(self) -> dict[str, Any]:
+        """Return what `adopt` needs in the program that takes this one's place, with the socket left open."""
+        os.set_inheritable(self.socket.fileno(), True)
+        path = tuple(self._path) if self._path else None
+        return {"fd": self.socket.fileno(), "is_own": self.is_own, "path": path}
+
+    @classmethod
+    def adopt(cls, state: dict[str, Any]) -> Listener:
+        """Return the listener that `hand_over` described."""
+        os.set_inheritable(state["fd"], False)
+        path = BoundPath(*state["path"]) if state["path"] else None
+        return cls(socket.socket(fileno=state["fd"]), state["is_own"], path)
+
     def close(self) -> None:
         """Give up this process's copy."""
         self.socket.close()

@@ -310,6 +310,18 @@ def reloading() -> None:
     _event(NOTICE, "reloading")
 
 
+def upgrading() -> None:
+    _event(NOTICE, "upgrading", why="srvctl's own files have changed")
+
+
+def upgraded(workers: int) -> None:
+    _event(NOTICE, "upgraded", workers=workers)
+
+
+def upgrade_failed(why: str) -> None:
+    _event(ERROR, "upgrade failed", why=why, next="the old srvctl goes on")
+
+
 def reloaded() -> None:
     _event(NOTICE, "reloaded")
 

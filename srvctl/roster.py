@@ -121,6 +121,30 @@ class Roster:
         self.slots = [Slot(index) for index in range(count)]
         self._begin(self.slots, is_reload=False)
 
+    def adopt(self, states: list[dict[str, Any]]) -> None:
+        """Take over the workers of the program before this one, which serve; a reload comes next."""
+        self._is_serving = True
+        for state in states:
+            worker = WorkerProcess.adopt(state)
+            self._attend(worker)
+            if state["is_retiring"]:
+                self._await_end(worker)
+            else:
+                slot = Slot(len(self.slots))
+                slot.worker = worker
+                self.slots.append(slot)
+
+    def hand_over(self) -> list[dict[str, Any]]:
+        """Return what `adopt` needs in the program that takes this one's place."""
+        return [
+            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving
+        ]
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether workers are being replaced at the moment."""
+        return self._change is not None
+
     def reload(self) -> bool:
         """Replace every worker by one that loads the code as it is now; return false when that will happen later."""
         if self._change:
@@ -261,8 +285,11 @@ class Roster:
             self.renew(*self._tired.pop(0))
 
     def _retire(self, worker: WorkerProcess) -> None:
-        self.retiring.add(worker)
         worker.channel.send("drain", seconds=self._graceful, keep_queue=True)
+        self._await_end(worker)
+
+    def _await_end(self, worker: WorkerProcess) -> None:
+        self.retiring.add(worker)
         self._loop.call_at(monotonic() + self._graceful + PATIENCE_SECONDS, lambda: self._kill_late(worker))
 
     def _kill_late(self, worker: WorkerProcess) -> None:

@@ -5,10 +5,11 @@ It never imports the handler. Its workers are the business of `srvctl.roster`.
 
 from __future__ import annotations
 
+import os
 import signal
 from time import monotonic
 
-from srvctl import log, systemd
+from srvctl import log, systemd, upgrade
 from srvctl.errors import ExitStatus, LaunchError, LoadError
 from srvctl.lifecycle import Event, Lifecycle, State
 from srvctl.listening import Listener
@@ -52,11 +53,13 @@ class Supervisor:
         self._drain_began = 0.0
         self._cut = 0
         self._reports_awaited: set[int] = set()
+        self._fingerprint = upgrade.fingerprint()
+        self._rehearsal = 0  # the process id of the new program that is being tried
         self._outcome: Exception | None = None
 
-    def run(self) -> ExitStatus:
-        """Serve until stopped; blocks."""
-        self._run(self._settings.workers)
+    def run(self, adopted: list[dict[str, Any]] | None = None) -> ExitStatus:
+        """Serve until stopped; blocks. `adopted` are the workers that the program before this one handed over."""
+        self._run(self._settings.workers, adopted)
         self._life.on(Event.STOP)
         log.stopped(self._cut, monotonic() - self._drain_began)
         return ExitStatus.TEMPFAIL if self._cut else ExitStatus.OK
@@ -65,12 +68,15 @@ class Supervisor:
         """Start one worker that loads the handler and says what it is, and end it; blocks."""
         self._run(1)
 
-    def _run(self, workers: int) -> None:
+    def _run(self, workers: int, adopted: list[dict[str, Any]] | None = None) -> None:
         self._life.on(Event.BIND)
         try:
             with self.loop as loop:
                 loop.watch(self._signals.fileno(), lambda events: self._follow_signals())
-                self._roster.fill(workers)
+                if adopted:
+                    self._go_on(adopted)
+                else:
+                    self._roster.fill(workers)
                 loop.run(_nothing)
         finally:
             self._roster.kill_all()
@@ -80,6 +86,14 @@ class Supervisor:
         if self._outcome is not None:
             self._life.on(Event.FAIL)
             raise self._outcome
+
+    def _go_on(self, adopted: list[dict[str, Any]]) -> None:
+        """Be what the program before this one was, and load the workers anew: that is what it was told to do."""
+        self._life.on(Event.SERVE)
+        self._roster.adopt(adopted)
+        self._watch.begin()
+        log.upgraded(len(adopted))
+        self._roster.reload()
 
     def _end(self, outcome: Exception | None) -> None:
         self._outcome = outcome
@@ -224,8 +238,44 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._notices.reloading()
-        if self._roster.reload():
+        if not self._upgrade() and self._roster.reload():
             log.reloading()
+
+    def _upgrade(self) -> bool:
+        """Begin to make way for a new srvctl, if its files have changed and nothing else is going on."""
+        if self._rehearsal or self._roster.is_changing or upgrade.fingerprint() == self._fingerprint:
+            return bool(self._rehearsal)
+        try:
+            self._rehearsal = upgrade.rehearse()
+            pidfd = os.pidfd_open(self._rehearsal)
+        except OSError as error:
+            log.upgrade_failed(error.strerror or "")
+            return False
+        log.upgrading()
+        pid = self._rehearsal
+        self.loop.watch(pidfd, lambda events: self._after_rehearsal(pid, pidfd))
+        self.loop.call_at(monotonic() + upgrade.REHEARSAL_SECONDS, lambda: self._end_rehearsal(pid))
+        return True
+
+    def _end_rehearsal(self, pid: int) -> None:
+        if self._rehearsal == pid:
+            os.kill(pid, signal.SIGKILL)
+
+    def _after_rehearsal(self, pid: int, pidfd: int) -> None:
+        self.loop.unwatch(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        self._rehearsal = 0
+        if self._life.state is not State.SERVING:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        try:
+            if code == 0:
+                upgrade.take_over({"listener": self._listener.hand_over(), "workers": self._roster.hand_over()})
+            log.upgrade_failed(f"the new program ends with status {code}")
+        except OSError as error:
+            log.upgrade_failed(error.strerror or "")
+        self._roster.reload()
 
     def _add_worker(self) -> None:
         if len(self._roster.slots) >= self._settings.max:

@@ -35,6 +35,7 @@ def main(control: int) -> None:
         _, setup = channel.receive()
     except ChannelClosed:
         return
+    _close_others({0, 1, 2, control, setup["listener"], setup["stacks"]})
     worker = Worker(channel, setup)
     try:
         worker.load()
@@ -51,6 +52,14 @@ def main(control: int) -> None:
 FIGURES_SECONDS = 5.0
 # How often a worker that serves looks at its memory.
 WEIGHING_SECONDS = 1.0
+
+
+def _close_others(kept: set[int]) -> None:
+    """Close what whoever started srvctl left open in it: no handler, and no program that it starts, is to have that."""
+    for fd in [int(name) for name in os.listdir("/proc/self/fd")]:
+        if fd not in kept:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
+                os.close(fd)
 
 
 class Worker:
@@ -168,6 +177,8 @@ class Worker:
     def _let_go(self) -> None:
         """In any child, our own or one that the handler forked, keep neither the supervisor nor the port."""
         self.channel.close()
+        faulthandler.unregister(signal.SIGUSR2)
+        os.close(self.setup["stacks"])
         if self.server.socket.type != socket.SOCK_DGRAM:  # type: ignore[attr-defined]
             self.server.socket.close()  # type: ignore[attr-defined]
 
