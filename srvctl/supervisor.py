@@ -279,7 +279,8 @@ class Supervisor:
             self._report()
         elif number == signal.SIGUSR2:
             for worker in self._workers.values():
-                worker.send_signal(signal.SIGUSR2)
+                if worker.ready:  # one that starts has no handler for it yet, and would die of it
+                    worker.send_signal(signal.SIGUSR2)
 
     def _stop(self, number: signal.Signals) -> None:
         if self._life.state is State.BOUND:
