@@ -23,7 +23,7 @@ def _fill_standard_descriptors() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free one, which is `fd`
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free one, `fd`; the worker's too
 
 
 if __name__ == "__main__":

@@ -255,7 +255,7 @@ def _handlers() -> None:
     for point in points:
         try:
             line = ready_made.describe(point)
-        except Exception as error:  # somebody else's package, broken: the list goes on
+        except (Exception, SystemExit) as error:  # somebody else's package, broken: the list goes on
             line = f"({log.describe(error)})"
         by = f" ({point.dist.name})" if point.dist and point.dist.name != "srvctl" else ""
         click.echo(f"{point.name:<{width}}  {line}{by}")

@@ -35,6 +35,7 @@ def _inodes_of_port(is_tcp: bool, port: int) -> set[str]:
 
 def _holds(pid: int, inodes: set[str]) -> bool:
     try:
-        return any(os.readlink(entry.path) in inodes for entry in os.scandir(f"/proc/{pid}/fd"))
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            return any(os.readlink(entry.path) in inodes for entry in entries)
     except OSError:
         return False

@@ -153,11 +153,16 @@ def _import(name: str, what: str, unsafe: str) -> ModuleType:
 
 
 def _refuse_unsafe_module(name: str, what: str) -> None:
-    """As root, look at a file in the current directory before its code runs."""
-    top = os.path.join(os.getcwd(), *name.split("."))
-    for path in (f"{top}.py", os.path.join(top, "__init__.py")):
-        if os.path.isfile(path):
-            _refuse_unsafe_file(path, what)
+    """As root, look at what the current directory has of that name, packages on the way included, before it runs."""
+    parts = name.split(".")
+    if parts[0] in sys.stdlib_module_names:  # which comes first
+        return
+    top = os.getcwd()
+    for part in parts:
+        top = os.path.join(top, part)
+        for path in (f"{top}.py", top, os.path.join(top, "__init__.py")):
+            if os.path.exists(path):
+                _refuse_unsafe_file(path, what)
 
 
 def _refuse_unsafe_file(path: str, what: str) -> None:

@@ -76,8 +76,13 @@ class Sink:
                 self.dropped += 1
                 return
             self.queue.append(line)
-            if not waiting and not self._drain():
+            if waiting:
+                return
+            lost = self.dropped
+            if not self._drain():
                 self._on_blocked()
+            elif lost and self.dropped == lost:  # the disk has room again
+                self.flush()
 
     def flush(self) -> bool:
         """Write what waits, as far as it goes without blocking; return whether all of it went."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def main(control: int) -> None:
     """Run a worker on the channel whose descriptor is `control`; returns when it has drained, or fails."""
-    channel = Channel(socket.socket(fileno=control))
+    channel = Channel(_take_socket(control))
     try:
         _, setup = channel.receive()
     except ChannelClosed:
@@ -62,6 +62,12 @@ def _close_others(kept: set[int]) -> None:
                 os.close(fd)
 
 
+def _take_socket(fd: int) -> socket.socket:
+    """Return the socket that was handed over as `fd`; what a handler executes does not get it too."""
+    os.set_inheritable(fd, False)
+    return socket.socket(fileno=fd)
+
+
 class Worker:
     """A worker: its channel, its server, and what it does when it is told."""
 
@@ -81,7 +87,7 @@ class Worker:
         from srvctl.assemble import assemble, mix_ins
         from srvctl.loading import load
 
-        sock = socket.socket(fileno=self.setup["listener"])
+        sock = _take_socket(self.setup["listener"])
         sock.setblocking(False)
         is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,11 +29,19 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(private)} | more
 
 
-def run(*words: str, cwd: Path | None = None, **options: object) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, cwd: Path | None = None, prefix: tuple[str, ...] = (), **options: object
+) -> subprocess.CompletedProcess[str]:
     """Run srvctl to its end and return what it said; for command lines that do not serve."""
     options.setdefault("env", clean_environment())
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [*COMMAND, *words], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, **options
+        [*prefix, *COMMAND, *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        stdin=subprocess.DEVNULL,
+        **options,
     )
 
 
@@ -43,18 +52,25 @@ class Launched:
     so far, `stop` sends TERM and returns the exit status.
     """
 
-    def __init__(self, *words: str, cwd: Path, prefix: tuple[str, ...] = (), **options: object) -> None:
+    def __init__(
+        self,
+        *words: str,
+        cwd: Path,
+        prefix: tuple[str, ...] = (),
+        command: Sequence[str] = tuple(COMMAND),
+        **options: object,
+    ) -> None:
         self.cwd = cwd
         self._log_path = cwd / f"stderr-{os.urandom(4).hex()}.log"
         options.setdefault("env", clean_environment())
         # --announce goes before the handler and before anything behind --.
         with self._log_path.open("wb") as log:
+            options.setdefault("stderr", log)
             self.process = subprocess.Popen(  # type: ignore[call-overload]
-                [*prefix, *COMMAND, *words[:2], "--announce", *words[2:]],
+                [*prefix, *command, *words[:2], "--announce", *words[2:]],
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=log,
                 **options,
             )
         try:

@@ -34,9 +34,11 @@ class SyncServing(Draining):
     _busy = False
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        if id(request) not in self.conversations and not self._begin(request, client_address):
+            return
         self._busy = True
         try:
-            self._set_alarm()
+            self._set_alarm()  # behind the begin, which sets the timers of this very conversation
             super().process_request(request, client_address)
         finally:
             self._busy = False

@@ -115,6 +115,11 @@ def open_fds() -> set[str]:
     return found
 
 
+def has_only(fds: set[str]) -> bool:
+    """Return whether this process comes to have the descriptors of `open_fds` before, and no others."""
+    return eventually(lambda: open_fds() == fds)
+
+
 def is_there(pid: int) -> bool:
     """Return whether a process is there, as a zombie too."""
     return os.path.exists(f"/proc/{pid}")
@@ -136,7 +141,11 @@ def connect(server: Any, timeout: float = PATIENCE) -> Client:
     """Connect to a stream server."""
     client = Client(server.socket.family, socket.SOCK_STREAM)
     client.settimeout(timeout)
-    client.connect(server.server_address)
+    try:
+        client.connect(server.server_address)
+    except BaseException:
+        client.close()
+        raise
     return client
 
 

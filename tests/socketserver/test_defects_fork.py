@@ -10,7 +10,8 @@ import sys
 import threading
 
 import pytest
-from running import (
+
+from tests.socketserver.running import (
     GRACE,
     PATIENCE,
     ask,
@@ -201,7 +202,7 @@ def test_children_of_a_loop_that_ended_are_reaped_by_the_next():
         with pytest.raises(TimeoutError):
             second.recv(1)
         second.settimeout(PATIENCE)
-        first.sendall(b"x")
+        first.close()
         assert child_of(second) != pid
         assert not is_there(pid)
         second.close()

@@ -15,7 +15,9 @@ import threading
 from time import monotonic
 
 import pytest
-from running import (
+
+from srvctl.socketserver.loop import Loop
+from tests.socketserver.running import (
     GRACE,
     PATIENCE,
     ask,
@@ -30,8 +32,6 @@ from running import (
     read_all,
     serving,
 )
-
-from srvctl.socketserver.loop import Loop
 
 
 def let_go(server):

@@ -6,7 +6,21 @@ import threading
 import weakref
 
 import pytest
-from running import HANG, PATIENCE, ask, connect, echo, eventually, is_answered, make, mended, ours, read_all, serving
+
+from tests.socketserver.running import (
+    HANG,
+    PATIENCE,
+    ask,
+    connect,
+    echo,
+    eventually,
+    is_answered,
+    make,
+    mended,
+    ours,
+    read_all,
+    serving,
+)
 
 
 @mended("C15")
