@@ -161,7 +161,11 @@ def _settle(family: Family, address: str, handler: str, given: dict[str, Any]) -
     if "verbose" in given and "quiet" in given:
         raise UsageError("use", "--verbose and --quiet", "they exclude each other")
     if model == "sync" and "max" in given and given["max"] != given.get("workers", 1):
-        raise UsageError("use", f"--max {given['max']}", "with --sync, each worker serves one request at a time")
+        raise UsageError(
+            "use",
+            f"--max {given['max']}",
+            "without --threads or --fork, one request is served at a time by each worker",
+        )
     return Settings.settled(family.word, address, handler, model, **given)
 
 

@@ -136,9 +136,7 @@ class Roster:
 
     def hand_over(self) -> list[dict[str, Any]]:
         """Return what `adopt` needs in the program that takes this one's place."""
-        return [
-            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving
-        ]
+        return [worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving]
 
     @property
     def is_changing(self) -> bool:

@@ -35,6 +35,7 @@ def main(control: int) -> None:
         _, setup = channel.receive()
     except ChannelClosed:
         return
+    os.set_inheritable(setup["stacks"], False)
     _close_others({0, 1, 2, control, setup["listener"], setup["stacks"]})
     worker = Worker(channel, setup)
     try:
