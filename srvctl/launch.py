@@ -7,13 +7,14 @@ import os
 import sys
 
 from srvctl import banner, log, ready_made, systemd
-from srvctl.errors import ExitStatus
+from srvctl.errors import ExitStatus, from_os_error
 from srvctl.listening import Listener, open_listener
 from srvctl.settings import Settings
 from srvctl.supervisor import Signals, Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -25,11 +26,7 @@ def launch(settings: Settings) -> ExitStatus:
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
     target, is_ready_made = ready_made.resolve(settings.handler)
-    signals = Signals()
-    # Before the socket is bound: from there on a signal has something to clean up.
-    signals.take()
-    try:
-        listener = open_listener(settings)
+    with _started(settings) as (signals, listener):
         setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
 
         def on_ready(said: dict[str, Any]) -> None:
@@ -38,30 +35,40 @@ def launch(settings: Settings) -> ExitStatus:
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attend(supervisor.loop)
         return supervisor.run()
-    finally:
-        signals.give_back()
 
 
 def check(settings: Settings) -> dict[str, str]:
     """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
     log.configure("text", log.ERROR)
     target, is_ready_made = ready_made.resolve(settings.handler)
-    signals = Signals()
-    signals.take()
-    try:
-        listener = open_listener(settings)
+    with _started(settings) as (signals, listener):
         setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
         said: dict[str, Any] = {}
         supervisor = Supervisor(settings, listener, signals, setup, said.update)
         supervisor.check()
-    finally:
-        signals.give_back()
     return {
         "address": listener.address,
         "server": said["name"],
         "mix-ins": " -> ".join(said["mix_ins"]),
         "handler": f"{settings.handler} ({said['file']})",
     }
+
+
+@contextlib.contextmanager
+def _started(settings: Settings) -> Iterator[tuple[Signals, Listener]]:
+    """Take the signals and open the listener; give both up at the end. Raises `LaunchError`."""
+    try:
+        with contextlib.ExitStack() as undo:
+            signals = Signals()
+            # Before the socket is bound: from there on a signal has something to clean up.
+            signals.take()
+            undo.callback(signals.give_back)
+            listener = open_listener(settings)
+            undo.callback(listener.unlink)
+            undo.callback(listener.close)
+            yield signals, listener
+    except OSError as error:  # no descriptor for the loop, say
+        raise from_os_error("run", "the server", error) from error
 
 
 def _setup(

@@ -29,7 +29,8 @@ _LOCK_RETRY_SECONDS = 0.01
 class BoundPath(namedtuple("BoundPath", "path device inode pid")):
     """The file that a bind made, and who made it.
 
-    `unlink` removes it while it is still that file, and nothing else ever; in a forked child it does nothing.
+    `unlink` removes it while it is still that file, and nothing else ever; in a forked child it does nothing. To be
+    called before the socket is closed: only while that is open can no other file get the inode's number.
     """
 
     __slots__ = ()
@@ -183,7 +184,8 @@ def _bind(
             # chown(2) and chmod(2) through the descriptor reach this inode and no other.
             try:
                 os.chown(f"/proc/self/fd/{inode}", *owner)
-                os.chmod(f"/proc/self/fd/{inode}", mode)
+                if mode >= 0:
+                    os.chmod(f"/proc/self/fd/{inode}", mode)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=at)

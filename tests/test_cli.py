@@ -196,9 +196,10 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 
 def test_bytes_of_an_error_stay_on_its_line(refuse: Callable[..., Said]) -> None:
     """Whatever a caller passes on."""
-    status, line = refuse("tcp", ":0", "--max", "1\n\x1b[2J")
-    assert status == 2
-    assert line.isascii() and line.isprintable()
+    for words in (["--max", "1\n\x1b[2J"], ["echo", "more\n\x1b[2J"]):
+        status, line = refuse("tcp", ":0", *words)
+        assert status == 2
+        assert line.isascii() and line.isprintable()
 
 
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]

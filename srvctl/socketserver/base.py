@@ -128,9 +128,9 @@ class BaseServer:
 
     def server_close(self) -> None:
         """Close the server, and wait for what runs; the last thing in its life. Closing twice is not an error."""
-        self._close_source()
-        if loop := self._loop:  # nothing comes any more
+        if loop := self._loop:  # first, so that nobody takes the closed source for a fault
             loop.stop()
+        self._close_source()
         self._end_waiting()
         self._wait_for_requests()
         self._life.on(Event.STOP)

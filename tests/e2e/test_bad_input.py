@@ -125,8 +125,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("form", ["{}:Name", "{}.Name", "{}.py:Name"])
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, "{}:Name") for name in BROKEN), ("an_exception", "{}.Name"), ("an_exit", "{}.py:Name")],
+)
 def test_a_module_that_raises_shows_the_users_own_frames(name: str, form: str, place: Path) -> None:
     """Above the one line come the frames of the user's files, and none of srvctl's; the status is 78."""
     text, why = BROKEN[name]
