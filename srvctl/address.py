@@ -209,4 +209,7 @@ def format_bound(sock: socket.socket) -> str:
     vsock = getattr(socket, "AF_VSOCK", None)
     if domain == vsock:
         return f"vsock://{'' if name[0] == VMADDR_CID_ANY else name[0]}:{name[1]}"
-    return _SCHEMES.get((domain, type_), f"{int(domain)}/{int(type_)}://") + format_sockaddr(name)
+    text = format_sockaddr(name)
+    if domain == socket.AF_UNIX and text[:1] not in ("-", "@"):
+        text = os.path.abspath(text)  # a relative one is of no use to whoever reads it elsewhere
+    return _SCHEMES.get((domain, type_), f"{int(domain)}/{int(type_)}://") + text

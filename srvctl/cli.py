@@ -73,6 +73,19 @@ class _Words(ParamType):
             raise UsageError("use", f"{self._option.long_flag} {value!r}", str(error)) from None
 
 
+class _OneOf(click.Choice[str]):
+    """An option's value, one of a few words."""
+
+    def __init__(self, option: Option[Any]) -> None:
+        super().__init__(option.choices)
+        self._flag = option.long_flag
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            raise UsageError("use", f"{self._flag} {value!r}", f"expected {' or '.join(self.choices)}")
+        return value
+
+
 class _GroupedOption(click.Option):
     """An option of click's that knows under which heading the help shows it."""
 
@@ -97,7 +110,7 @@ def _click_option(option: Option[Any]) -> _GroupedOption:
     if option.flag:
         kwargs["is_flag"] = True
     elif option.choices:
-        kwargs["type"] = click.Choice(option.choices)
+        kwargs["type"] = _OneOf(option)
     else:
         kwargs["type"] = _Words(option)
         kwargs["metavar"] = option.metavar

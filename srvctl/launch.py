@@ -9,7 +9,7 @@ import sys
 
 from srvctl import banner, inetd, log, ready_made, systemd, upgrade
 from srvctl.address import Family
-from srvctl.errors import ExitStatus
+from srvctl.errors import ExitStatus, from_os_error
 from srvctl.listening import Listener, open_listener
 from srvctl.settings import Settings
 from srvctl.signals import Signals
@@ -17,6 +17,7 @@ from srvctl.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -33,13 +34,8 @@ def launch(settings: Settings) -> ExitStatus:
     target, is_ready_made = ready_made.resolve(settings.handler)
     if connection is not None:
         return inetd.serve_one(settings, connection, target, is_ready_made)
-    signals = Signals()
-    # Before the socket is bound: from there on a signal has something to clean up.
-    signals.take()
     state = upgrade.handed_over()
-    upgrade.admit_signals()
-    try:
-        listener = Listener.adopt(state["listener"]) if state else open_listener(settings)
+    with _started(settings, state) as (signals, listener):
         setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
 
         def on_ready(said: dict[str, Any]) -> None:
@@ -48,8 +44,6 @@ def launch(settings: Settings) -> ExitStatus:
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attend(supervisor.loop)
         return supervisor.run(state["workers"] if state else None)
-    finally:
-        signals.give_back()
 
 
 def _handed_over(settings: Settings) -> socket.socket | None:
@@ -64,22 +58,36 @@ def check(settings: Settings) -> dict[str, str]:
     """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
     log.configure("text", log.ERROR)
     target, is_ready_made = ready_made.resolve(settings.handler)
-    signals = Signals()
-    signals.take()
-    try:
-        listener = open_listener(settings)
+    with _started(settings) as (signals, listener):
         setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
         said: dict[str, Any] = {}
         supervisor = Supervisor(settings, listener, signals, setup, said.update)
         supervisor.check()
-    finally:
-        signals.give_back()
     return {
         "address": listener.address,
         "server": said["name"],
         "mix-ins": " -> ".join(said["mix_ins"]),
         "handler": f"{settings.handler} ({said['file']})",
     }
+
+
+@contextlib.contextmanager
+def _started(settings: Settings, state: dict[str, Any] | None = None) -> Iterator[tuple[Signals, Listener]]:
+    """Take the signals and open the listener, or take it over; give both up at the end. Raises `LaunchError`."""
+    try:
+        with contextlib.ExitStack() as undo:
+            signals = Signals()
+            # Before the socket is bound: from there on a signal has something to clean up.
+            signals.take()
+            undo.callback(signals.give_back)
+            upgrade.admit_signals()
+            listener = Listener.adopt(state["listener"]) if state else open_listener(settings)
+            if not settings.fd_store:  # the socket stays with the service manager, and so does its file
+                undo.callback(listener.unlink)
+            undo.callback(listener.close)
+            yield signals, listener
+    except OSError as error:  # no descriptor for the loop, say
+        raise from_os_error("run", "the server", error) from error
 
 
 def _setup(

@@ -72,14 +72,18 @@ class Listener:
     def hand_over(self) -> dict[str, Any]:
         """Return what `adopt` needs in the program that takes this one's place, with the socket left open."""
         os.set_inheritable(self.socket.fileno(), True)
-        path = tuple(self._path) if self._path else None
-        return {"fd": self.socket.fileno(), "is_own": self.is_own, "path": path}
+        path = self._path
+        if path:
+            os.set_inheritable(path.pin, True)
+        return {"fd": self.socket.fileno(), "is_own": self.is_own, "path": (path.path, path.pin) if path else None}
 
     @classmethod
     def adopt(cls, state: dict[str, Any]) -> Listener:
         """Return the listener that `hand_over` described."""
         os.set_inheritable(state["fd"], False)
         path = BoundPath(*state["path"]) if state["path"] else None
+        if path:
+            os.set_inheritable(path.pin, False)
         return cls(socket.socket(fileno=state["fd"]), state["is_own"], path)
 
     def close(self) -> None:
@@ -235,15 +239,13 @@ def _open_unix(family: Family, address: UnixAddress, settings: Settings) -> List
     assert family.type is not None
     owner = _resolve_owner(settings.socket_owner)
     if settings.fd_store:
-        kept = take_stored(
-            lambda sock: (
-                (sock.family, sock.type) == (socket.AF_UNIX, family.type)
-                and sock.getsockname() in (address.sockaddr, address.sockaddr.encode())
-                and (address.is_abstract or path_of(sock) is not None)
-            )
-        )
+        names = (address.sockaddr, os.fsencode(address.sockaddr))
+        kept = take_stored(lambda sock: sock.type == family.type and sock.getsockname() in names)
         if kept:
-            return Listener(kept, True, None if address.is_abstract else path_of(kept))
+            path = path_of(kept)
+            if path or address.is_abstract:
+                return Listener(kept, True, path)
+            kept.close()  # somebody has removed its file: nobody finds it any more
     mode = settings.socket_mode if settings.socket_mode >= 0 else 0o666 & ~_umask()
     with contextlib.ExitStack() as on_failure:
         sock = on_failure.enter_context(socket.socket(socket.AF_UNIX, family.type))

@@ -8,7 +8,7 @@ import socket
 import stat
 
 from srvctl import systemd
-from srvctl.unixpath import BoundPath
+from srvctl.unixpath import BoundPath, pin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ def path_of(sock: socket.socket) -> BoundPath | None:
     name = sock.getsockname()
     if not isinstance(name, str) or not name:
         return None
-    path = os.path.abspath(name)
     try:
-        found = os.lstat(path)
+        inode = pin(name)
     except OSError:
         return None
-    return BoundPath(path, found.st_dev, found.st_ino, os.getpid()) if stat.S_ISSOCK(found.st_mode) else None
+    if stat.S_ISSOCK(os.fstat(inode).st_mode):
+        return BoundPath(name, inode)
+    os.close(inode)
+    return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Run workers on `listener` until a signal says stop. Owns the listener and every worker.
+    """Run workers on `listener` until a signal says stop. Owns every worker, and closes the listener when it drains.
 
     `setup` is what a worker is told first, `on_ready` is called once, with what the first worker said when it was
     ready. `run` is the whole life: it returns the exit status, or raises `LaunchError` or `StoppedEarly`. `loop` is
@@ -80,9 +80,6 @@ class Supervisor:
                 loop.run(_nothing)
         finally:
             self._roster.kill_all()
-            self._listener.close()
-            if not self._settings.fd_store:
-                self._listener.unlink()
         if self._outcome is not None:
             self._life.on(Event.FAIL)
             raise self._outcome

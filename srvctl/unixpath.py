@@ -14,7 +14,6 @@ import os
 import socket
 import stat
 import time
-from collections import namedtuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,23 +25,36 @@ LOCK_SECONDS = 0.8
 _LOCK_RETRY_SECONDS = 0.01
 
 
-class BoundPath(namedtuple("BoundPath", "path device inode pid")):
+class BoundPath:
     """The file that a bind made, and who made it.
 
-    `unlink` removes it while it is still that file, and nothing else ever; in a forked child it does nothing.
+    Holds the inode by a descriptor, `pin`, until `unlink`: while that is open the inode's number is nobody else's, and
+    a file of the same number is this one. In a forked child `unlink` does nothing.
     """
 
-    __slots__ = ()
+    __slots__ = ("_pid", "path", "pin")
+
+    def __init__(self, path: str, pin: int) -> None:
+        """Take over `pin`, an O_PATH descriptor of the file at `path`."""
+        self.path = os.path.abspath(path)
+        self.pin = pin
+        self._pid = os.getpid()
+
+    @property
+    def inode(self) -> int:
+        """The file's inode number."""
+        return os.fstat(self.pin).st_ino
 
     def unlink(self) -> None:
-        """Remove the file if it is still the one that was made; never raises OSError."""
-        if os.getpid() != self.pid:
+        """Remove the file if it is still the one that was made; never raises OSError, and twice is not an error."""
+        if os.getpid() != self._pid or self.pin < 0:
             return
-        directory, name = _split(self.path)
+        directory, name = os.path.split(self.path)
         with contextlib.suppress(OSError), _opened(directory) as at, _locked(at):
-            found = os.stat(name, dir_fd=at, follow_symlinks=False)
-            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+            if os.path.samestat(os.stat(name, dir_fd=at, follow_symlinks=False), os.fstat(self.pin)):
                 os.unlink(name, dir_fd=at)
+        os.close(self.pin)
+        self.pin = -1
 
 
 def bind_path(
@@ -174,20 +186,26 @@ def _bind(
     finally:
         if umask >= 0:
             os.umask(umask)
-    inode = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+    inode = pin(name, at)
     try:
-        found = os.fstat(inode)
-        if not stat.S_ISSOCK(found.st_mode):
+        if not stat.S_ISSOCK(os.fstat(inode).st_mode):
             raise OSError(errno.EADDRINUSE, "somebody replaced it while it was made")
         if changes_owner:
             # chown(2) and chmod(2) through the descriptor reach this inode and no other.
             try:
                 os.chown(f"/proc/self/fd/{inode}", *owner)
-                os.chmod(f"/proc/self/fd/{inode}", mode)
+                if mode >= 0:
+                    os.chmod(f"/proc/self/fd/{inode}", mode)
             except OSError:
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=at)
                 raise
-        return BoundPath(os.path.abspath(path), found.st_dev, found.st_ino, os.getpid())
-    finally:
+    except BaseException:
         os.close(inode)
+        raise
+    return BoundPath(path, inode)
+
+
+def pin(name: str, at: int | None = None) -> int:
+    """Return a descriptor that holds the inode of `name`, relative to `at`, and follows no link. Raises OSError."""
+    return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)

@@ -89,7 +89,6 @@ class Worker:
         from srvctl.loading import load
 
         sock = _take_socket(self.setup["listener"])
-        sock.setblocking(False)
         is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()
         loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)

@@ -153,7 +153,7 @@ def test_several_assignments_of_the_environment_are_separated_by_space(settle, m
         (["tcp", ":0", "--max"], "cannot use option '--max': "),
         (["tcp", ":0", "--fork", "--max", "0"], "cannot use --max '0': expected a whole number of at least 1"),
         (["tcp", ":0", "--max", "2"], "cannot use --max 2: without --threads or --fork, one request"),
-        (["tcp", ":0", "--at-limit", "x"], "cannot use --at-limit: 'x' is not one of 'wait', 'refuse'"),
+        (["tcp", ":0", "--at-limit", "x"], "cannot use --at-limit 'x': expected wait or refuse"),
         (["tcp", ":0", "--set", "x"], "cannot use --set 'x': expected NAME=VALUE"),
         (["tcp", ":0", "--timeout", "x"], "cannot use --timeout 'x': expected seconds"),
         (["tcp", ":0", "--socket-mode", "9"], "cannot use --socket-mode '9': expected permission bits in octal"),
@@ -196,9 +196,10 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 
 def test_bytes_of_an_error_stay_on_its_line(refuse: Callable[..., Said]) -> None:
     """Whatever a caller passes on."""
-    status, line = refuse("tcp", ":0", "--max", "1\n\x1b[2J")
-    assert status == 2
-    assert line.isascii() and line.isprintable()
+    for words in (["--max", "1\n\x1b[2J"], ["echo", "more\n\x1b[2J"]):
+        status, line = refuse("tcp", ":0", *words)
+        assert status == 2
+        assert line.isascii() and line.isprintable()
 
 
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]

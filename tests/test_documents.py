@@ -18,7 +18,7 @@ from srvctl import cli, log, systemd
 from srvctl.address import Family
 from srvctl.errors import ExitStatus
 from srvctl.settings import MODELS, OPTIONS
-from srvctl.supervisor import SIGNALS
+from srvctl.signals import SIGNALS
 from tests.launched import PATIENCE, clean_environment
 
 CHECKOUT = Path(__file__).parents[1]

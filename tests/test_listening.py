@@ -21,6 +21,17 @@ from srvctl.listening import Listener, open_listener
 from srvctl.settings import Settings
 
 Open = Callable[..., Listener]
+
+
+def has_ipv6() -> bool:
+    """Tell whether there is an IPv6 loopback."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -54,6 +65,7 @@ def can_connect(*sockaddr: Any) -> bool:
 # --- tcp and udp
 
 
+@needs_ipv6
 def test_tcp_without_a_host_is_both_families_in_one_socket(listen: Open) -> None:
     """IPV6_V6ONLY is off, whatever the system's default."""
     listener = listen("tcp", ":0")
@@ -66,12 +78,12 @@ def test_tcp_without_a_host_is_both_families_in_one_socket(listen: Open) -> None
 @pytest.mark.parametrize(
     ("family", "address", "domain", "v6only"),
     [
-        ("tcp", "[::]:0", socket.AF_INET6, 0),
-        ("tcp", "[::1]:0", socket.AF_INET6, 1),
-        ("tcp6", ":0", socket.AF_INET6, 1),
-        ("tcp6", "[::]:0", socket.AF_INET6, 1),
-        ("udp", ":0", socket.AF_INET6, 0),
-        ("udp6", ":0", socket.AF_INET6, 1),
+        pytest.param("tcp", "[::]:0", socket.AF_INET6, 0, marks=needs_ipv6),
+        pytest.param("tcp", "[::1]:0", socket.AF_INET6, 1, marks=needs_ipv6),
+        pytest.param("tcp6", ":0", socket.AF_INET6, 1, marks=needs_ipv6),
+        pytest.param("tcp6", "[::]:0", socket.AF_INET6, 1, marks=needs_ipv6),
+        pytest.param("udp", ":0", socket.AF_INET6, 0, marks=needs_ipv6),
+        pytest.param("udp6", ":0", socket.AF_INET6, 1, marks=needs_ipv6),
         ("tcp4", ":0", socket.AF_INET, None),
         ("udp4", ":0", socket.AF_INET, None),
         ("tcp", "0.0.0.0:0", socket.AF_INET, None),
@@ -167,7 +179,9 @@ def backlog_of(listener: Listener) -> int:
     return int.from_bytes(info[28:32], sys.byteorder)
 
 
-@pytest.mark.parametrize("family", ["tcp", "udp", "tcp4", "udp4", "tcp6", "udp6"])
+@pytest.mark.parametrize(
+    "family", ["tcp4", "udp4", *(pytest.param(f, marks=needs_ipv6) for f in ("tcp", "udp", "tcp6", "udp6"))]
+)
 def test_who_holds_a_port_is_named(listen: Open, family: str) -> None:
     """With its process."""
     kind = socket.SOCK_DGRAM if "udp" in family else socket.SOCK_STREAM
@@ -283,7 +297,9 @@ def test_an_inherited_socket_is_taken_as_it_is(listen: Open, tmp_path: Path, kin
         sock.bind(str(tmp_path / "s"))
         if kind != socket.SOCK_DGRAM:
             sock.listen()
-        listener = listen("fd", str(os.dup(sock.fileno())))
+        passed = os.dup(sock.fileno())
+        os.set_inheritable(passed, True)
+        listener = listen("fd", str(passed))
         assert (listener.socket.family, listener.socket.type) == (socket.AF_UNIX, kind)
         assert (listener.is_own, listener.is_stream) == (False, kind != socket.SOCK_DGRAM)
         assert not os.get_inheritable(listener.socket.fileno())

@@ -234,6 +234,7 @@ def test_a_reader_that_is_slow_blocks_nobody_and_loses_nothing(pipe: tuple[int, 
     read, write = pipe
     sink = log.Sink(write)
     lines = [b"%04d %s\n" % (n, b"x" * 94) for n in range(200)]
+    lines.append(b"x" * 10_000 + b"\n")  # longer than the pipe: it goes in pieces
     for line in lines:
         sink.write(line)
     assert sink.queue

@@ -37,6 +37,9 @@ else:
 
 _SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# What a peer can bring about by going away, by keeping quiet, and, of datagrams, by not reading.
+_PEERS_ERRORS = (ConnectionError, TimeoutError, BlockingIOError)
+
 # Which counter the end of a conversation is for; any other end, a signal say, is a failure.
 _COUNTERS = {
     "done": "served",
@@ -153,7 +156,7 @@ class Conversations(Base):
         error = sys.exc_info()[1]
         assert error is not None
         conversation = self.conversations.get(id(request))
-        is_peers = isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, ConnectionRefusedError)
+        is_peers = isinstance(error, _PEERS_ERRORS) and not isinstance(error, ConnectionRefusedError)
         if conversation:
             conversation.meter[OUTCOME] = RESET if is_peers else FAILED
         peer = conversation.name if conversation else format_sockaddr(client_address)

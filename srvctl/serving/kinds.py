@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 
 from srvctl import log
 from srvctl.address import format_sockaddr, unmapped
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     DatagramBase = DatagramServer
 else:
     StreamBase = DatagramBase = object
+
+
+# A unix peer that does not read holds the answer to it for so long, and not for ever: socket(7), a struct timeval.
+_SEND_TIMEOUT = struct.pack("@ll", 1, 0)
 
 
 class StreamServing(Draining, StreamBase):
@@ -59,6 +64,11 @@ class StreamServing(Draining, StreamBase):
 
 class DatagramServing(Draining, DatagramBase):
     """Serve datagrams, and count those that could not be."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.is_own:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
 
     def _meter_of(self, request: Any) -> Meter:
         data, reply = request

@@ -98,9 +98,11 @@ class BaseServer:
         with self._serving, Loop() as loop:
             self._loop, self._serving_thread = loop, _thread.get_ident()
             try:
-                with contextlib.suppress(LifecycleError):  # asked to stop before it began
+                try:
                     self._life.on(Event.SERVE)
-                    self._serve(loop, poll_interval)
+                except LifecycleError:  # asked to stop before it began
+                    return
+                self._serve(loop, poll_interval)
             finally:
                 self._loop, self._serving_thread = None, 0
                 self._held.clear()
@@ -128,9 +130,9 @@ class BaseServer:
 
     def server_close(self) -> None:
         """Close the server, and wait for what runs; the last thing in its life. Closing twice is not an error."""
-        self._close_source()
-        if loop := self._loop:  # nothing comes any more
+        if loop := self._loop:  # first, so that nobody takes the closed source for a fault
             loop.stop()
+        self._close_source()
         self._end_waiting()
         self._wait_for_requests()
         self._life.on(Event.STOP)

@@ -8,7 +8,7 @@ import struct
 import warnings
 
 from srvctl.log import Throttle
-from srvctl.socketserver.base import event_driven
+from srvctl.socketserver.base import BATCH, event_driven
 from srvctl.socketserver.sockets import SocketServer
 
 TYPE_CHECKING = False
@@ -130,7 +130,7 @@ class DatagramServer(SocketServer):
         """Receive a datagram; return it with what answers it, and its sender (None: a unix peer without a name)."""
         # A unix peer gets no room for descriptors, which would stay open here; the kernel closes them, unix(7).
         room = 0 if self.socket.family == socket.AF_UNIX else _ANCILLARY_BYTES
-        while True:
+        for _ in range(BATCH):  # a flood of them must not keep the loop from its other work
             size = self.max_packet_size
             data, ancillary, flags, sender = self.socket.recvmsg(size, room, socket.MSG_DONTWAIT)
             if flags & socket.MSG_TRUNC:
@@ -140,6 +140,7 @@ class DatagramServer(SocketServer):
             # Linux says '' or None for no name, by version.
             client_address = self._address_of(sender or None)
             return (data, self._reply_socket(client_address, ancillary)), client_address
+        raise BlockingIOError
 
     def _address_of(self, sender: Any) -> Any:
         return sender

@@ -83,10 +83,10 @@ class SocketServer(BaseServer):
     def _close_source(self) -> None:
         """Close the listening socket, and remove its file if that is still the one this server made."""
         super()._close_source()
-        self.socket.close()
         if self._bound_path:
             self._bound_path.unlink()
             self._bound_path = None
+        self.socket.close()
 
     def _request_timeout(self) -> float | None:
         # A program from before `timeout` existed has set one on the socket.
@@ -110,8 +110,9 @@ class SocketServer(BaseServer):
         try:
             yield
         finally:
-            if timeout != self._serving_timeout and self.socket.fileno() >= 0:
-                self.socket.settimeout(timeout)
+            if timeout != self._serving_timeout:
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    self.socket.settimeout(timeout)
 
     def _process(self, request: Any, client_address: Any) -> None:
         self._last_errno = None  # this one could be taken: the next error is a first one

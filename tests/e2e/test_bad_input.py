@@ -55,7 +55,7 @@ ROWS = [
     ("tcp :0 --max 5", 2, "use --max 5", "without --threads or --fork, one request is served at a time"),
     ("tcp :0 --nosuch", 2, "use option '--nosuch'", "no such option"),
     ("tcp :0 --graceful soon", 2, "use --graceful 'soon'", "expected seconds, or a number with ms, s, m or h"),
-    ("tcp :0 --at-limit later", 2, "use --at-limit", "'later' is not one of 'wait', 'refuse'"),
+    ("tcp :0 --at-limit later", 2, "use --at-limit 'later'", "expected wait or refuse"),
     ("tcp :0 --socket-mode 0600", 2, "use --socket-mode or --socket-owner", "tcp :0 has no file"),
     ("unix s --socket-mode 0888", 2, "use --socket-mode '0888'", "expected permission bits in octal"),
     ("unix s --socket-owner nobody-like", 2, "use --socket-owner 'nobody-like'", "there is no user 'nobody-like'"),
@@ -125,8 +125,10 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("form", ["{}:Name", "{}.Name", "{}.py:Name"])
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*((name, "{}:Name") for name in BROKEN), ("an_exception", "{}.Name"), ("an_exit", "{}.py:Name")],
+)
 def test_a_module_that_raises_shows_the_users_own_frames(name: str, form: str, place: Path) -> None:
     """Above the one line come the frames of the user's files, and none of srvctl's; the status is 78."""
     text, why = BROKEN[name]

@@ -361,12 +361,9 @@ def test_check_says_what_a_start_would_serve_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("words", "status"),
     [
-        ("tcp :0 --threads --fork", 2),
         ("tcp :0 --set nosuch=1 myapp:Greet", 2),
-        ("nofamily :0", 2),
         ("tcp {taken}", 69),
         ("unix nowhere/s", 69),
-        ("unix s nomodule:Name", 78),
         ("unix s myapp:Upper", 78),
         ("unix s broken:Name", 78),
     ],

@@ -54,8 +54,10 @@ def test_an_idle_server_stops_and_leaves_no_process(word: str, model: str, launc
     assert "stopped cut=0" in server.log
 
 
-@by_model
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+@pytest.mark.parametrize(
+    ("model", "number"),
+    [*((model, signal.SIGTERM) for model in MODELS), ("--sync", signal.SIGINT)],
+)
 def test_a_conversation_that_runs_is_finished_first(number: signal.Signals, model: str, launch: Launch) -> None:
     """TERM, and INT like it, wait for the handler that is at work: its client gets all, the status is 0."""
     server = launch("tcp", ":0", model, "--drain-idle", "20", "myapp:Wait")
@@ -149,8 +151,15 @@ def test_the_deadline_cuts_what_does_not_end_and_names_it(word: str, model: str,
     assert [pid for pid in pids if not is_gone(pid)] == []
 
 
-@by_model
-@pytest.mark.parametrize("numbers", [("SIGTERM", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGQUIT",)], ids="-".join)
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        *((model, ("SIGTERM", "SIGTERM")) for model in MODELS),
+        ("--sync", ("SIGTERM", "SIGINT")),
+        ("--threads", ("SIGINT", "SIGTERM")),
+        ("--fork", ("SIGQUIT",)),
+    ],
+)
 def test_a_second_signal_or_quit_means_now(numbers: tuple[str, ...], model: str, launch: Launch) -> None:
     """A second TERM or INT, or the first QUIT, does not wait for --graceful: what runs is cut, the status is 75."""
     server = launch("tcp", ":0", model, "--graceful", "1h", "myapp:Hang")
@@ -190,8 +199,7 @@ def test_a_handler_can_ask_whether_the_server_drains(model: str, launch: Launch)
         assert server.wait() == 0, server.log
 
 
-@by_model
-@pytest.mark.parametrize("word", ["tcp", "unix"])
+@pytest.mark.parametrize(("word", "model"), [*(("tcp", model) for model in MODELS), ("unix", "--fork")])
 def test_a_handler_that_waits_on_a_quiet_connection_does_not_hold_the_stop(
     word: str, model: str, launch: Launch
 ) -> None:
@@ -217,8 +225,7 @@ def test_a_file_that_somebody_else_put_at_the_path_is_left(word: str, launch: La
         assert (place / "socket").is_socket()
 
 
-@by_model
-@pytest.mark.parametrize("word", ["tcp", "unix"])
+@pytest.mark.parametrize(("word", "model"), [*(("tcp", model) for model in MODELS), ("unix", "--fork")])
 def test_nothing_outlives_a_supervisor_that_was_killed(word: str, model: str, launch: Launch) -> None:
     """When the supervisor dies of SIGKILL, worker and children are gone and the address can be had again."""
     server = launch(word, ADDRESSES[word], model, "myapp:Hang")
@@ -266,3 +273,33 @@ def is_quiet(trace: Path) -> bool:
     before = trace.stat().st_size
     select.select([], [], [], 1.0)
     return before > 0 and trace.stat().st_size == before
+
+
+@pytest.mark.parametrize("word", ["tcp", "unix"])
+def test_the_next_instance_can_start_while_the_old_one_drains(word: str, launch: Launch, place: Path) -> None:
+    """The address is free as soon as the old one has its queue, and what the new one made there is left to it."""
+    old = launch(word, ADDRESSES[word], "--threads", "--drain-idle", "20", "myapp:Wait")
+    with old.connect() as client:
+        assert receive_exactly(client, 6) == b"began\n"
+        old.send_signal(signal.SIGTERM)
+        old.wait_for_log("stopping ")
+        if word == "tcp":
+            wait_until(lambda: can_be_bound(old.sockaddr), "free port", old)
+        new = launch(word, old.address.partition("://")[2], "--fork")
+        with new.connect() as another:
+            assert ask(another, b"hello") == b"hello"
+        client.sendall(b"go on\n")
+        assert receive_all(client) == b"ended\n"
+    assert old.wait() == 0, old.log
+    with new.connect() as another:
+        assert ask(another, b"hello") == b"hello"
+    assert new.stop() == 0, new.log
+    assert not (place / "socket").exists()
+
+
+def can_be_bound(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_server(address).close()
+    except OSError:
+        return False
+    return True

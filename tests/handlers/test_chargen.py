@@ -5,6 +5,7 @@ import socketserver
 import threading
 
 import pytest
+
 from srvctl.handlers import chargen
 
 PRINTABLE = bytes(range(32, 127))

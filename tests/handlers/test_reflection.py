@@ -1,6 +1,7 @@
 """The guard that the datagram handlers share."""
 
 import pytest
+
 from srvctl.handlers import chargen, daytime, echo, qotd
 from srvctl.handlers import time as time_protocol
 from srvctl.handlers.reflection import GuardedDatagramHandler

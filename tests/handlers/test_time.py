@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from srvctl.handlers import time as time_protocol
 
 

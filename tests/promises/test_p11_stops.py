@@ -23,7 +23,7 @@ from tests.promises.faults import (
 )
 
 
-@short_and_long("count", 10, 1000, seconds=7200)
+@short_and_long("count", 6, 1000, seconds=7200)
 def test_starts_and_stops_leave_nothing(launch, place, count):
     """P11: of 1,000 starts and stops, in every model, none leaves a process, a descriptor or a socket file."""
     ours = len(descriptors(os.getpid()))
@@ -79,8 +79,10 @@ def test_the_deadline_cuts_what_does_not_end(launch, place, model):
     assert not (place / "s").exists()
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize(
+    ("model", "second"),
+    [*((model, signal.SIGTERM) for model in MODELS), ("--sync", signal.SIGINT), ("--fork", signal.SIGQUIT)],
+)
 def test_a_second_signal_is_now(launch, model, second):
     """P11: the second TERM or INT, or a QUIT, does not wait for ``--graceful``."""
     server = launch("tcp4", "127.0.0.1:0", model, "--graceful", "1h", "myapp:Stubborn")
@@ -93,7 +95,7 @@ def test_a_second_signal_is_now(launch, model, second):
     assert all(map(is_gone, family))
 
 
-@short_and_long("count", 10, 200)
+@short_and_long("count", 5, 200)
 def test_an_idle_server_stops_at_once(launch, count):
     """P11: an idle server exits within 100 ms, at the median."""
     took = []

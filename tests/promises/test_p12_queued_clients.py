@@ -27,8 +27,15 @@ def freeze(pid: int) -> None:
     wait_until(lambda: stat_of(pid)[0] == "T", "stopped process")
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("family", "address"), FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "address", "model"),
+    [
+        *((*FAMILIES[0], model) for model in MODELS),
+        (*FAMILIES[1], "--threads"),
+        (*FAMILIES[2], "--sync"),
+        (*FAMILIES[3], "--fork"),
+    ],
+)
 def test_clients_in_our_queue_are_answered(launch, family, address, model):
     """P12: what the kernel has queued when TERM comes is served: 0 lost."""
     server = launch(family, address_of(address), model, "myapp:Echo")
@@ -125,7 +132,7 @@ class Newcomers(threading.Thread):
             self.under_way.set()
 
 
-@short_and_long("rounds", 3, 200)
+@short_and_long("rounds", 1, 200)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("family", "address"), [FAMILIES[0], FAMILIES[2]])
 def test_whoever_gets_in_while_the_server_stops_is_answered(launch, family, address, model, rounds):

@@ -31,7 +31,7 @@ def kill(server) -> float:
     return time.monotonic() - began
 
 
-@short_and_long("rounds", 2, 100)
+@short_and_long("rounds", 1, 100)
 @pytest.mark.parametrize("handler", ["myapp:Wait", "myapp:Stubborn"])
 @pytest.mark.parametrize("model", MODELS)
 def test_worker_and_children_go_with_their_supervisor(launch, place, model, handler, rounds):

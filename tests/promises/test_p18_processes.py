@@ -81,7 +81,9 @@ def limit_processes(pid: int, most: int) -> None:
 @pytest.mark.parametrize("model", ["--fork", "--threads"])
 def test_a_user_with_no_process_left_is_waited_for(launch, model, seconds):
     """P18: for 60 s of exhaustion CPU < 2 %, 1 log line in 5 s, none lost, and served <= 1 s after one is free."""
-    server = launch("tcp4", "127.0.0.1:0", model, "myapp:Wait", prefix=as_somebody_else("dac_read_search", "dac_override"))
+    server = launch(
+        "tcp4", "127.0.0.1:0", model, "myapp:Wait", prefix=as_somebody_else("dac_read_search", "dac_override")
+    )
     worker = server.worker
     with clients(server, 3) as established, contextlib.ExitStack() as opened:
         for client in established:

@@ -12,8 +12,10 @@ from tests.promises.faults import MODELS, lines_with, short_and_long
 UDP_MAX = 65_507  # 65,535 less the headers of IPv4 and UDP
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("family", "address"), [("udp4", "127.0.0.1:0"), ("udp6", "[::1]:0"), ("udp", ":0")])
+@pytest.mark.parametrize(
+    ("family", "address", "model"),
+    [("udp4", "127.0.0.1:0", "--fork"), ("udp6", "[::1]:0", "--threads"), ("udp", ":0", "--sync")],
+)
 def test_the_longest_datagram_comes_whole_and_goes_back_whole(launch, family, address, model):
     """P30: 65,507 bytes are accepted, and echoed."""
     server = launch(family, address, model, "echo")

@@ -64,7 +64,9 @@ def check(said: str, begin: str) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize(("words", "status", "begin"), START_FAILURES, ids=[words[:50] for words, _, _ in START_FAILURES])
+@pytest.mark.parametrize(
+    ("words", "status", "begin"), START_FAILURES, ids=[words[:50] for words, _, _ in START_FAILURES]
+)
 def test_a_start_that_fails_says_so_in_one_line(place, words, status, begin):
     """P40: one line, with the wrong value and what was expected; the status of sysexits(3); no traceback."""
     failed = run(*words.split(), cwd=place)
@@ -85,7 +87,9 @@ def test_a_module_that_raises_is_shown_with_its_own_frames_above_the_line(place)
     assert not (place / "s").exists()
 
 
-@pytest.mark.parametrize("code", ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "raise SystemExit(4)"])
+@pytest.mark.parametrize(
+    "code", ["import os; os._exit(3)", "import os; os.kill(os.getpid(), 9)", "raise SystemExit(4)"]
+)
 def test_a_module_that_ends_the_worker_is_an_error_line_too(place, code):
     """P40: whatever the module does to the process that imports it, the start fails in words; 78."""
     (place / "deadly.py").write_text(code + "\n")
@@ -134,21 +138,23 @@ def test_a_descriptor_that_does_not_listen_is_refused(place):
 @pytest.mark.parametrize(
     ("call", "error", "status", "begin"),
     [
-        ("socket", "EMFILE", 71, "bind tcp4 127.0.0.1:0: too many open files"),
-        ("socket", "EAFNOSUPPORT", 69, "bind tcp4 127.0.0.1:0: address family not supported by protocol"),
-        ("bind", "EACCES", 77, "bind tcp4 127.0.0.1:0: permission denied"),
-        ("bind", "ENOMEM", 71, "bind tcp4 127.0.0.1:0: cannot allocate memory"),
-        ("listen", "EADDRINUSE", 69, "bind tcp4 127.0.0.1:0: address already in use"),
+        ("socket", "EMFILE", 71, "bind unix s: too many open files"),
+        ("socket", "EAFNOSUPPORT", 69, "bind unix s: address family not supported by protocol"),
+        ("bind", "EACCES", 77, "bind unix s: permission denied"),
+        ("bind", "ENOMEM", 71, "bind unix s: cannot allocate memory"),
+        ("listen", "EADDRINUSE", 69, "bind unix s: address already in use"),
         ("vfork,fork,clone,clone3", "EAGAIN", 71, "start a worker: "),
         ("pidfd_open", "EMFILE", 71, "start a worker: "),
-        ("epoll_create1", "EMFILE", 71, ""),
+        ("epoll_create1", "EMFILE", 71, "run the server: too many open files"),
+        ("eventfd2", "EMFILE", 71, "run the server: too many open files"),
+        ("socketpair", "EMFILE", 71, "run the server: too many open files"),
     ],
 )
 def test_a_system_that_refuses_is_named(place, call, error, status, begin):
     """P40: what the system refuses at the start is one line with its reason; 71, or whose fault it was."""
     words = ["strace", "-D", "-o", str(place / "trace"), *inject(call, f"error={error}"), *COMMAND]
     failed = subprocess.run(
-        [*words, "tcp4", "127.0.0.1:0", "echo"],
+        [*words, "unix", "s", "echo"],
         cwd=place,
         env=clean_environment(),
         capture_output=True,
@@ -158,6 +164,7 @@ def test_a_system_that_refuses_is_named(place, call, error, status, begin):
     )
     check(failed.stderr, begin)
     assert failed.returncode == status
+    assert not (place / "s").exists()
 
 
 def test_the_command_without_words_says_how_it_is_used(place):

@@ -116,8 +116,8 @@ def open_fds() -> set[str]:
 
 
 def has_only(fds: set[str]) -> bool:
-    """Return whether this process comes to have the descriptors of `open_fds` before, and no others."""
-    return eventually(lambda: open_fds() == fds)
+    """Return whether this process comes to have no descriptors but those of an `open_fds` before."""
+    return eventually(lambda: open_fds() <= fds)
 
 
 def is_there(pid: int) -> bool:

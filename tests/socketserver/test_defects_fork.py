@@ -235,6 +235,8 @@ def test_a_forking_server_serves_many_and_leaves_nobody():
     """C19: after a hundred clients there is no child, no zombie and no descriptor more."""
     server = make(ours, "ForkingTCPServer", echo, max_children=5)
     with serving(server):
+        assert is_answered(server)
+        assert eventually(lambda: not server.active_children)
         fds = len(os.listdir("/proc/self/fd"))
         for _ in range(100):
             assert is_answered(server)

@@ -223,7 +223,7 @@ def test_stop_ends_the_loop_and_closes(impl):
     with serving(server) as run:
         assert is_answered(server)
         server.stop()
-        assert not run.is_serving()
+        assert run.has_ended()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(server.server_address)
 

@@ -56,3 +56,18 @@ def test_a_stream_server_listens_as_soon_as_it_has_its_name(tmp_path):
         connect(first).close()
     finally:
         first.server_close()
+
+
+def test_the_file_goes_before_the_socket_is_closed(tmp_path):
+    """C38: a closed socket's inode number may be that of the next server's file already; so the file goes first."""
+    there = []
+    server = make(ours, "UnixStreamServer", echo_datagram, tmp_path)
+
+    class Watched(socket.socket):
+        def close(self):
+            there.append(os.path.exists(server.server_address))
+            super().close()
+
+    server.socket = Watched(fileno=server.socket.detach())
+    server.server_close()
+    assert there[0] is False

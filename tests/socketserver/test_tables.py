@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sqlite3
+import subprocess
+import sys
 import threading
+import types
 
 import pytest
 
 from srvctl.socketserver import BaseServer, ForkingMixIn, ThreadingMixIn
-from tests.socketserver.running import PATIENCE, eventually, forks, has_only, in_time, open_fds, serving
+from tests.socketserver.running import PATIENCE, forks, has_only, in_time, open_fds, serving
 
 pytestmark = forks
 
@@ -52,11 +57,13 @@ class open_table:
 
 
 def shout(text, number, server):
-    """Handle a row: write its text in capitals beside it."""
+    """Handle a row: write its text in capitals beside it, and tell the test."""
     if text == "bad":
+        os.write(server.done, b".")
         raise ValueError(text)
     with open_table(server.server_address) as table:
         table.execute("UPDATE jobs SET state = 'done', answer = ? WHERE id = ?", (text.upper(), number))
+    os.write(server.done, b".")
 
 
 @pytest.fixture
@@ -68,9 +75,27 @@ def path(tmp_path):
     return path
 
 
+@pytest.fixture
+def done():
+    """A pipe on which a handler tells that it is through with a row."""
+    read, write = os.pipe()
+    yield types.SimpleNamespace(read=read, write=write)
+    os.close(read)
+    os.close(write)
+
+
+# While a server forks, no other thread of the test may be inside SQLite: the child would have its locks for ever.
+# So rows are added from another process, and read when the server has ended.
+
+ADD = """
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1], timeout=10) as table:
+    table.executemany("INSERT INTO jobs (text) VALUES (?)", [(text,) for text in sys.argv[2:]])
+"""
+
+
 def add(path, *texts):
-    with open_table(path) as table:
-        table.executemany("INSERT INTO jobs (text) VALUES (?)", [(text,) for text in texts])
+    subprocess.run([sys.executable, "-c", ADD, path, *texts], check=True)
 
 
 def answers(path):
@@ -78,32 +103,51 @@ def answers(path):
         return [row[0] for row in table.execute("SELECT answer FROM jobs ORDER BY id")]
 
 
+def make_table_server(model, path, done, **attributes):
+    return type(model.__name__, (model,), {"done": done.write, **attributes})(path, shout)
+
+
+def wait_for(done, rows):
+    """Wait until so many rows more are through."""
+    for _ in range(rows):
+        assert select.select([done.read], [], [], PATIENCE)[0], "a row was not served"
+        os.read(done.read, 1)
+
+
 @MODELS
-def test_rows_are_served(model, path):
+def test_rows_are_served(model, path, done):
     """What is in the table, and what is added while the server waits, gets served; the server needs no descriptor."""
     add(path, "one", "two", "three")
-    with serving(model(path, shout), poll_interval=0.01):
-        assert eventually(lambda: answers(path) == ["ONE", "TWO", "THREE"])
+    with serving(make_table_server(model, path, done), poll_interval=0.01):
+        wait_for(done, 3)
         add(path, "four")
-        assert eventually(lambda: answers(path)[3:] == ["FOUR"])
+        wait_for(done, 1)
+    assert answers(path) == ["ONE", "TWO", "THREE", "FOUR"]
 
 
 @MODELS
-def test_a_row_whose_handler_fails_is_no_end(model, path, capfd):
+def test_a_row_whose_handler_fails_is_no_end(model, path, done, capfd):
     """A handler that raises ends its own row."""
     add(path, "bad", "good")
-    with serving(model(path, shout), poll_interval=0.01) as run:
-        assert eventually(lambda: answers(path) == [None, "GOOD"])
+    with serving(make_table_server(model, path, done), poll_interval=0.01) as run:
+        wait_for(done, 2)
+    assert answers(path) == [None, "GOOD"]
     assert run.error is None
     assert "ValueError: bad" in capfd.readouterr().err
 
 
 @MODELS
-def test_shutdown_while_no_row_comes_is_immediate(model, path):
+def test_shutdown_while_no_row_comes_is_immediate(model, path, done):
     """shutdown() does not wait until it is time to look at the table again."""
-    server = model(path, shout)
+    looked = threading.Event()
+
+    def get_request(server):
+        looked.set()
+        return model.get_request(server)
+
+    server = make_table_server(model, path, done, get_request=get_request)
     with serving(server, poll_interval=600) as run:
-        add(path)
+        assert looked.wait(PATIENCE)
         assert in_time(server.shutdown, PATIENCE)
         assert run.has_ended()
 
@@ -129,30 +173,39 @@ def test_shutdown_while_rows_never_end_is_immediate(model, path):
 
 
 @pytest.mark.parametrize("model", [ThreadingTableServer, ForkingTableServer])
-def test_the_bound_holds_for_rows(model, path):
+def test_the_bound_holds_for_rows(model, path, done):
     """Rows beyond what may be served at the same time stay in the table until there is room."""
+    most = []
+
+    def process_request(server, request, client_address):
+        model.process_request(server, request, client_address)
+        most.append(server._running if model is ThreadingTableServer else len(server.active_children))
+
     add(path, *["row"] * 12)
-    server = type("Bounded", (model,), {"max_threads": 2, "max_children": 2})(path, shout)
-    with serving(server, poll_interval=0.01):
-        assert eventually(lambda: answers(path) == ["ROW"] * 12)
+    bounds = {"max_threads": 2, "max_children": 2, "process_request": process_request}
+    with serving(make_table_server(model, path, done, **bounds), poll_interval=0.01):
+        wait_for(done, 12)
+    assert answers(path) == ["ROW"] * 12
+    assert max(most) <= 2
 
 
 @MODELS
-def test_handle_request_serves_one_row(model, path):
+def test_handle_request_serves_one_row(model, path, done):
     """handle_request() takes one row when there is one, and returns when there is none."""
     add(path, "one", "two")
-    with model(path, shout) as server:
+    with make_table_server(model, path, done) as server:
         server.handle_request()
-        assert eventually(lambda: answers(path) == ["ONE", None])
+        wait_for(done, 1)
         server.handle_request()
+        wait_for(done, 1)
         server.handle_request()
     assert answers(path) == ["ONE", "TWO"]
 
 
-def test_nothing_of_it_stays_open(path):
+def test_nothing_of_it_stays_open(path, done):
     """A server without a socket leaves no descriptor behind."""
     before = open_fds()
     add(path, "one")
-    with serving(ForkingTableServer(path, shout), poll_interval=0.01):
-        assert eventually(lambda: answers(path) == ["ONE"])
+    with serving(make_table_server(ForkingTableServer, path, done), poll_interval=0.01):
+        wait_for(done, 1)
     assert has_only(before)
