@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.launched import Launched
+
+# No test is about how long things take on the machine that it runs on.
+hypothesis.settings.register_profile("srvctl", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("srvctl")
 
 HANDLERS = Path(__file__).parent / "data" / "handlers.py"
 

@@ -27,7 +27,7 @@ def ends() -> Iterator[tuple[Channel, Channel]]:
     other.close()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(word=st.text(), values=st.dictionaries(st.text().map("k{}".format), plain | st.lists(plain)))
 def test_a_message_arrives_as_it_was_sent(ends: tuple[Channel, Channel], word: str, values: dict[str, object]) -> None:
     """A word and plain values."""

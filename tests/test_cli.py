@@ -183,7 +183,7 @@ def test_a_wrong_variable_is_one_line_and_status_2(refuse, monkeypatch, variable
     assert repr(value) in line
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     words=st.lists(st.sampled_from(["tcp", "unix", ":0", "check", "--max", "--set", "--fork"]) | st.text(), min_size=1)
 )

@@ -138,7 +138,11 @@ def stat_of(pid: int) -> list[str]:
 def is_gone(pid: int) -> bool:
     """Tell whether process `pid` has ended; one that only waits for a parent that is not ours to have counts."""
     fields = stat_of(pid)
-    return not fields or fields[0] in "ZX"
+    if not fields or fields[0] not in "ZX":
+        return not fields
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return len(os.listdir(f"/proc/{pid}/task")) <= 1  # the first thread can be gone before the others
+    return True
 
 
 def processor_seconds(pid: int) -> float:

@@ -1,5 +1,6 @@
 """Handlers that misbehave or ask for much; copied to `promised.py` where srvctl is started."""
 
+import builtins
 import subprocess
 import sys
 
@@ -35,7 +36,7 @@ class RaiseAny(StreamRequestHandler):
         if name == "none":
             self.wfile.write(b"served\n")
             return
-        kind = {"Unprintable": Unprintable, "Rude": Rude}.get(name) or __builtins__[name]
+        kind = {"Unprintable": Unprintable, "Rude": Rude}.get(name) or getattr(builtins, name)
         raise kind(text)
 
 

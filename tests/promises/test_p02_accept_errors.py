@@ -68,8 +68,7 @@ def test_an_error_of_capacity_is_waited_out(launch, place, errno):
 
 
 @needs_strace
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("errno", FATAL)
+@pytest.mark.parametrize(("errno", "model"), [*((FATAL[0], model) for model in MODELS), (FATAL[1], "--threads")])
 def test_a_listener_that_is_none_ends_the_server(launch, place, errno, model):
     """P2: 71, one line with what the system said, and nothing is left."""
     server = launch("unix", str(place / "s"), model, "myapp:Echo")

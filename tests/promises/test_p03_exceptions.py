@@ -25,7 +25,7 @@ STRANGE = ["RecursionError", "recurse", "Unprintable", "Rude", "Warning", "Unico
 KINDS = [*ORDINARY, *MISTAKABLE, *OF_A_PEER, *NOT_EXCEPTIONS, *STRANGE]
 
 
-@short_and_long("count", 150, 10_000)
+@short_and_long("count", 80, 10_000)
 @pytest.mark.parametrize("model", MODELS)
 def test_no_exception_of_a_handler_ends_anything_else(launch, model, count):
     """P3: of 10,000 exceptions of every type no one ends the server, leaks a descriptor, or touches another client."""

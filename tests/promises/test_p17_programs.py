@@ -17,7 +17,7 @@ def zombies(pid: int) -> list[int]:
     return [child for child in descendants(pid) if stat_of(child)[:1] == ["Z"]]
 
 
-@short_and_long("count", 80, 10_000)
+@short_and_long("count", 40, 10_000)
 @pytest.mark.parametrize("model", ["--fork", "--threads", "--sync"])
 def test_the_exit_status_of_a_program_is_always_true(launch, model, count):
     """P17: 10,000 programs, as many at a time as there may be children: each handler is told its own status."""

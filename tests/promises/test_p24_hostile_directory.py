@@ -35,7 +35,7 @@ class Attacker(threading.Thread):
             self.swaps += 1
 
 
-@short_and_long("starts", 8, 2000)
+@short_and_long("starts", 5, 2000)
 def test_names_that_are_swapped_meanwhile_harm_nothing_outside(place, starts):
     """P24: while names are swapped thousands of times, starts succeed or fail in words; nothing outside is touched."""
     outside = place / "outside"

@@ -105,7 +105,7 @@ def chosen(steps: list[tuple[str, int]], most: int) -> list[tuple[str, int]]:
 
 
 @needs_strace
-@short_and_long("most", 16, 100_000, seconds=4 * 3600)
+@short_and_long("most", 12, 100_000, seconds=4 * 3600)
 @pytest.mark.parametrize(("number", "model"), [(signal.SIGTERM, "--sync"), (signal.SIGINT, "--fork")])
 def test_a_signal_at_any_step_ends_it_in_order(place, number, model, most):
     """P32: TERM or INT at every system call of the supervisor's life: it ends, 0 only if it was ready, nothing left."""
@@ -176,7 +176,7 @@ def two_workers(pid: int) -> list[int]:
     return workers if len(workers) == 2 else []
 
 
-@short_and_long("count", 5, 200)
+@short_and_long("count", 2, 200)
 @pytest.mark.parametrize("number", SOURCE)
 def test_a_stop_in_the_middle_of_a_reload_ends_both_workers(launch, place, number, count):
     """P32: HUP, and TERM or INT while the new worker starts: in order, and neither worker is left."""
