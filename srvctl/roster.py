@@ -143,6 +143,11 @@ class Roster:
         """Whether workers are being replaced at the moment."""
         return self._change is not None
 
+    @property
+    def will_reload(self) -> bool:
+        """Whether another reload was asked for during the one that is under way."""
+        return self._reload_again
+
     def reload(self) -> bool:
         """Replace every worker by one that loads the code as it is now; return false when that will happen later."""
         if self._change:

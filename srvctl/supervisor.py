@@ -152,7 +152,8 @@ class Supervisor:
             log.reload_failed(why_not)
         else:
             log.reloaded()
-        self._notices.ready(self._roster, f"the last reload failed: {why_not}" if why_not else "")
+        if not self._roster.will_reload:  # until then, whoever asked last is still waiting
+            self._notices.ready(self._roster, f"the last reload failed: {why_not}" if why_not else "")
 
     def on_death(self, worker: WorkerProcess, how: str) -> bool:
         if worker.failure and worker.failure["status"] == ExitStatus.OSERR:

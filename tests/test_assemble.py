@@ -36,7 +36,8 @@ every = pytest.mark.parametrize(
 
 def made(kind: tuple[int, int], model: str, **given: object) -> type[Draining]:
     """Assemble a class."""
-    return assemble(Settings.settled("fd", "3", "echo", model, **given), *kind, True)
+    settings = Settings.settled("fd", "3", "echo", model, **given)
+    return assemble(settings, settings.max, *kind, True)
 
 
 @every
@@ -104,7 +105,7 @@ def test_a_worker_imports_what_its_model_needs(model: str, absent: set[str]) -> 
         "import srvctl.worker\n"
         "from srvctl.assemble import assemble\n"
         "from srvctl.settings import Settings\n"
-        f"assemble(Settings.settled('tcp', ':0', 'echo', {model!r}), socket.AF_INET, socket.SOCK_STREAM, True)\n"
+        f"assemble(Settings.settled('tcp', ':0', 'echo', {model!r}), 1, socket.AF_INET, socket.SOCK_STREAM, True)\n"
         "print(*sys.modules)"
     )
     found = subprocess.run(

@@ -89,6 +89,15 @@ def test_options_may_stand_anywhere_behind_the_family(settle: Callable[..., Sett
 SAMPLES = {
     "max": ("7", 7),
     "at_limit": ("refuse", "refuse"),
+    "workers": ("2", 2),
+    "start_limit": ("9", 9),
+    "start_timeout": ("5", 5.0),
+    "hang_timeout": ("1.5", 1.5),
+    "max_served": ("1000", 1000),
+    "max_served_jitter": ("50", 50),
+    "max_age": ("1h", 3600.0),
+    "max_rss": ("64M", 64 * 1024**2),
+    "fd_store": ("yes", True),
     "backlog": ("5", 5),
     "socket_mode": ("0600", 0o600),
     "socket_owner": ("root:root", "root:root"),
@@ -236,7 +245,7 @@ def test_help_is_grouped(served, capsys, words: list[str]) -> None:  # type: ign
     assert cli.run(words) == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
-    assert headings[-6:] == ["Concurrency:", "Socket:", "Handler:", "Time:", "Output:", "Other:"]
+    assert headings[-7:] == ["Concurrency:", "Workers:", "Socket:", "Handler:", "Time:", "Output:", "Other:"]
 
 
 def test_the_version_is_shown(served, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -27,7 +27,7 @@ PARSERS = [
 def test_an_option_is_complete(option: Option[object]) -> None:
     """The help has a sentence, a heading, a default to show, and what stands for the value."""
     assert option.help.endswith(".") and option.help[0].isupper()
-    assert option.group in ("Concurrency", "Socket", "Handler", "Time", "Output")
+    assert option.group in ("Concurrency", "Workers", "Socket", "Handler", "Time", "Output")
     assert option.default_text or option.flag or option.choices or option.default
     assert option.flag or option.choices or option.metavar
 
@@ -85,7 +85,16 @@ def test_an_option_of_the_class_is_its_declaration() -> None:
 
 
 values = {
-    "max": st.integers(1, 10**6),
+    "max": st.integers(8, 10**6),
+    "workers": st.integers(1, 8),
+    "start_limit": st.integers(1, 100),
+    "start_timeout": st.floats(0, 10**8),
+    "hang_timeout": st.floats(0, 10**8),
+    "max_served": st.integers(1, 10**9),
+    "max_served_jitter": st.integers(1, 10**9),
+    "max_age": st.floats(0, 10**8),
+    "max_rss": st.integers(1, 2**50),
+    "fd_store": st.booleans(),
     "at_limit": st.sampled_from(["wait", "refuse"]),
     "backlog": st.integers(0, 2**31 - 1),
     "socket_mode": st.integers(0, 0o777),

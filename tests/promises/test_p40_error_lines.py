@@ -124,14 +124,15 @@ def test_an_ordinary_user_is_told_what_is_not_permitted(place):
 
 
 def test_a_descriptor_that_does_not_listen_is_refused(place):
-    """P40: a connected socket is not a listener; 69, and it is left as it is."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        failed = run("fd", str(theirs.fileno()), cwd=place, pass_fds=(theirs.fileno(),))
-        check(failed.stderr, f"serve fd {theirs.fileno()}: it is a SOCK_STREAM socket that does not listen")
+    """P40: a socket that neither listens nor is connected is nothing to serve; 69, and it is left as it is."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        failed = run("fd", str(bound.fileno()), cwd=place, pass_fds=(bound.fileno(),))
+        check(failed.stderr, f"serve fd {bound.fileno()}: it is a SOCK_STREAM socket that does not listen")
         assert failed.returncode == 69
-        theirs.sendall(b"alive")
-        assert ours.recv(10) == b"alive"
+        bound.listen()
+        with socket.create_connection(bound.getsockname()):
+            bound.accept()[0].close()
 
 
 @needs_strace
