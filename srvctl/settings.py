@@ -213,6 +213,14 @@ class Settings:
         parse=parse_count,
         metavar="N",
     )
+    start_timeout = Option(
+        "--start-timeout",
+        60.0,
+        "Give a worker so long to load the handler.",
+        group="Workers",
+        parse=parse_seconds,
+        metavar="SECONDS",
+    )
     hang_timeout = Option(
         "--hang-timeout",
         0.0,
@@ -221,14 +229,6 @@ class Settings:
         parse=parse_seconds,
         metavar="SECONDS",
         default_text="off",
-    )
-    start_timeout = Option(
-        "--start-timeout",
-        60.0,
-        "Give a worker so long to load the handler.",
-        group="Workers",
-        parse=parse_seconds,
-        metavar="SECONDS",
     )
     max_served = Option(
         "--max-served",

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Neither is for anybody else, and `srvctl.systemd` keeps both from workers.
+# Neither reaches a worker: the one is taken out of the environment when it is read, and a rehearsal starts none.
 HANDED_OVER, REHEARSAL = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"
 REHEARSAL_SECONDS = 30.0
 

@@ -17,6 +17,7 @@ import pytest
 from srvctl import cli, log, systemd
 from srvctl.address import Family
 from srvctl.errors import ExitStatus
+from srvctl.lifecycle import TRANSITIONS, Event, State
 from srvctl.settings import MODELS, OPTIONS
 from srvctl.signals import SIGNALS
 from tests.launched import PATIENCE, clean_environment
@@ -222,11 +223,24 @@ def test_readme_has_every_family_and_model() -> None:
 def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
     """What one reads can be typed."""
     flags = {flag for option in OPTIONS for flag in option.flags} | {f"--{model}" for model in MODELS}
-    others = {"--help", "--version", "-V", "--format", "--silent"}
+    units = {flag for param in cli.make_command().commands["unit"].commands["tcp"].params for flag in param.opts}  # type: ignore[attr-defined]
+    others = {"--help", "--version", "-V", "--format", "--silent"} | units
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= flags | others
     assert {"--" + f for f in re.findall(r"Fl -([a-z-]+)", PAGE)} <= flags | others
     variables = {option.envvar for option in OPTIONS} | {f"SRVCTL_{m.upper()}" for m in MODELS} | {"SRVCTL_"}
     assert set(re.findall(r"(?<!_)SRVCTL_[A-Z_]*", README + PAGE)) <= variables | {"SRVCTL_COMPLETE"}
+
+
+def test_the_states_are_drawn_as_they_are_in_the_code() -> None:
+    """Each arrow of the page's drawing is a row of the table, and every state that fails can."""
+    drawing = re.search(r"\n((?: +\w+)+)\n( +new -+>.*)\n.*\n(.*fail.*)\n", PAGE)
+    assert drawing
+    labels, chain, failing = drawing.groups()
+    states = [State(word) for word in re.findall(r"\w+", chain)]
+    for event, before, after in zip(labels.split(), states[:-1], states[1:], strict=True):
+        assert TRANSITIONS[before, Event(event)] is after
+    assert states[-1] is State.STOPPED and failing.split()[-1] == State.FAILED.value
+    assert all(TRANSITIONS[state, Event.FAIL] is State.FAILED for state in states[:-1])
 
 
 def test_readme_lists_the_completion_of_each_shell_and_it_is_made() -> None:

@@ -23,8 +23,7 @@ from tests.promises.faults import (
 
 
 @needs_strace
-@pytest.mark.parametrize("model", ["--threads", "--fork"])
-@pytest.mark.parametrize("errno", ["EMFILE", "ENFILE"])
+@pytest.mark.parametrize(("model", "errno"), [("--threads", "EMFILE"), ("--fork", "EMFILE"), ("--threads", "ENFILE")])
 def test_accept_without_descriptors_is_tried_ten_times_a_second(launch, place, model, errno):
     """P1: at most 11 accept calls a second, one log line in 5 s, and the client that waited is served."""
     server = launch("tcp4", "127.0.0.1:0", model, "myapp:Echo")

@@ -27,8 +27,7 @@ def converse(server, *, slow: bool = False) -> int:
 
 
 @short_and_long("rounds", 40, 3_400)
-@pytest.mark.parametrize("family", ["tcp4", "unix"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("family", "model"), [*(("tcp4", model) for model in MODELS), ("unix", "--fork")])
 def test_unread_input_does_not_cost_the_reply(launch, place, model, family, rounds):
     """P10: of 10,000 closes with unread input, 3,400 a model, no reply of 200 kB is cut short."""
     address = "127.0.0.1:0" if family == "tcp4" else str(place / "s")
@@ -69,7 +68,7 @@ def test_the_drain_of_a_connection_never_holds_the_next(launch):
         assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["--sync", "--fork"])
 def test_a_peer_that_never_ends_is_closed_on(launch, model):
     """P10: the drain takes 2 s and 64 KiB at most: who keeps sending is cut off, who does nothing is closed."""
     server = launch("tcp4", "127.0.0.1:0", model, "myapp:Greet")

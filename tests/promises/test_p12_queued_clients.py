@@ -133,8 +133,9 @@ class Newcomers(threading.Thread):
 
 
 @short_and_long("rounds", 1, 200)
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("family", "address"), [FAMILIES[0], FAMILIES[2]])
+@pytest.mark.parametrize(
+    ("family", "address", "model"), [*((*FAMILIES[0], model) for model in MODELS), (*FAMILIES[2], "--threads")]
+)
 def test_whoever_gets_in_while_the_server_stops_is_answered(launch, family, address, model, rounds):
     """P12: during a stop a client is answered, or not let in; never let in and then reset."""
     for _ in range(rounds):

@@ -32,8 +32,9 @@ def kill(server) -> float:
 
 
 @short_and_long("rounds", 1, 100)
-@pytest.mark.parametrize("handler", ["myapp:Wait", "myapp:Stubborn"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "handler"), [*((model, "myapp:Wait") for model in MODELS), ("--sync", "myapp:Stubborn")]
+)
 def test_worker_and_children_go_with_their_supervisor(launch, place, model, handler, rounds):
     """P16: with conversations open, all are gone within 1 s, the port is free and the socket's path can be had."""
     for _ in range(rounds):

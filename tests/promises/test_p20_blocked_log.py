@@ -39,8 +39,9 @@ def read_all(fd: int) -> str:
     return received.decode()
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("words", ["2>/dev/full", "0<&- 2>&-"])
+@pytest.mark.parametrize(
+    ("words", "model"), [*(("2>/dev/full", model) for model in MODELS), ("2>&-", "--fork"), ("0<&- 2>&-", "--sync")]
+)
 def test_clients_are_served_without_a_log(launch, words, model):
     """P20: on a full disk, and with standard error closed, clients are served and a stop is a stop."""
     server = launch("tcp4", "127.0.0.1:0", model, "-v", "myapp:Echo", prefix=with_stderr(words))
