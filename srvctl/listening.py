@@ -163,10 +163,14 @@ def _is_one_of(
     sock: socket.socket, family: Family, candidates: Sequence[tuple[int, tuple[Any, ...], bool]], port: int
 ) -> bool:
     """Tell whether `sock` is bound to one of `candidates` and `port`."""
-    if sock.type != family.type:
+    if sock.type != family.type or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     host, bound, *_ = sock.getsockname()
-    return (sock.family, host) in [(domain, name[0]) for domain, name, _ in candidates] and port in (0, bound)
+    is_dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return (sock.family, host, is_dual) in [(domain, name[0], dual) for domain, name, dual in candidates] and port in (
+        0,
+        bound,
+    )
 
 
 def _cannot_bind(family: Family, port: int, what: str, error: OSError) -> LaunchError:
@@ -246,6 +250,7 @@ def _open_unix(family: Family, address: UnixAddress, settings: Settings) -> List
             if path or address.is_abstract:
                 return Listener(kept, True, path)
             kept.close()  # somebody has removed its file: nobody finds it any more
+            systemd.drop(systemd.STORED)
     mode = settings.socket_mode if settings.socket_mode >= 0 else 0o666 & ~_umask()
     with contextlib.ExitStack() as on_failure:
         sock = on_failure.enter_context(socket.socket(socket.AF_UNIX, family.type))

@@ -1,162 +1,30 @@
-"""The log: one function for each event, side by side, and the sink they write to.
+"""The log: one function for each event, side by side.
 
 One event is one line on standard error, whatever bytes a peer put into it: ``key=value`` for people,
-JSON for machines. Writing never blocks and never fails whoever logs: what the other end does not take is
-queued, and past `QUEUE_LINES` dropped and counted. Nobody else in srvctl writes to standard error, but
-the command line with its one line of an error.
+JSON for machines. Writing never blocks and never fails whoever logs (`srvctl.sink`). Nobody else in srvctl
+writes to standard error, but the command line with its one line of an error.
 """
 
 from __future__ import annotations
 
-import _thread
-import contextlib
-import os
-import select
-import stat
 import sys
 import time
-from collections import deque
+
+from srvctl.sink import Sink
+from srvctl.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
-
-    from srvctl.socketserver.loop import Loop
 
 # Priorities of syslog(3), which the journal reads from a leading <N>.
 ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
 _NAMES = {ERROR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
 _COLOURS = {ERROR: "\x1b[31m", WARNING: "\x1b[33m", NOTICE: "\x1b[1m", INFO: "", DEBUG: "\x1b[2m"}
 
-# Promise P20: so many records wait for a reader that is slow; about 1.5 MB of them.
-QUEUE_LINES = 10_000
 # A field is cut here, so that a peer cannot fill the disk with one event; frames of a traceback get more.
 FIELD_MAX = 1024
 TRACEBACK_MAX = 8192
-# A fault that comes back with every connection is told once in so many seconds, with a count.
-REPEAT_SECONDS = 5.0
-
-
-class Sink:
-    """Where lines go: a descriptor that is never waited for.
-
-    Borrows descriptor `fd` and owns a private non-blocking description of it where one can be had (a pipe,
-    a terminal), since O_NONBLOCK on a shared one would hit every program that writes there. A regular file
-    keeps the shared one, and with it the shared offset: it does not block. Lines that have to wait are written with
-    the next one, or, once a loop was told to `attend`, as soon as the other end takes them.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.queue: deque[bytes] = deque()
-        self.dropped = 0
-        self._on_blocked: Callable[[], None] = lambda: None
-        self._lock = _thread.RLock()  # re-entrant: a signal handler may log while its thread does
-        self._write: Callable[[bytes], int]
-        self._fd, self._write = _open_without_blocking(fd)
-
-    def attend(self, loop: Loop) -> None:
-        """Have `loop` write what waits when the other end takes it."""
-        if self._fd >= 0:
-            self._on_blocked = lambda: loop.call_soon(lambda: self._wait_in(loop))
-
-    def _wait_in(self, loop: Loop) -> None:
-        def on_writable(events: int) -> None:
-            if self.flush():
-                loop.unwatch(self._fd)
-
-        with contextlib.suppress(FileExistsError):  # it waits already
-            loop.watch(self._fd, on_writable, select.POLLOUT)
-
-    def write(self, line: bytes) -> None:
-        """Write `line`, now or later or never; never blocks and never raises."""
-        with self._lock:
-            waiting = bool(self.queue)
-            if len(self.queue) >= QUEUE_LINES:
-                self.dropped += 1
-                return
-            self.queue.append(line)
-            if waiting:
-                return
-            lost = self.dropped
-            if not self._drain():
-                self._on_blocked()
-            elif lost and self.dropped == lost:  # the disk has room again
-                self.flush()
-
-    def flush(self) -> bool:
-        """Write what waits, as far as it goes without blocking; return whether all of it went."""
-        with self._lock:
-            if not self._drain():
-                return False
-            if not self.dropped:
-                return True
-            dropped, self.dropped = self.dropped, 0
-        lines_dropped(dropped)
-        return True
-
-    def _drain(self) -> bool:
-        while self.queue:
-            line = self.queue[0]
-            try:
-                written = self._write(line)
-            except BlockingIOError:
-                return False
-            except OSError:  # the disk is full, the reader is gone: the line is lost, and counted
-                self.dropped += 1
-                written = len(line)
-            if written < len(line):
-                self.queue[0] = line[written:]
-            else:
-                self.queue.popleft()
-        return True
-
-
-def _open_without_blocking(fd: int) -> tuple[int, Callable[[bytes], int]]:
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        return -1, len  # standard error is closed: every line counts as written
-    if stat.S_ISREG(mode):
-        return -1, lambda line: os.write(fd, line)
-    if stat.S_ISSOCK(mode):
-        import socket
-
-        sock = socket.socket(fileno=os.dup(fd))
-        return sock.fileno(), lambda line: sock.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    try:
-        own = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        # Not ours to open (another user's pipe), or no /proc. A pipe that poll(2) calls writable takes
-        # PIPE_BUF bytes without blocking, pipe(7).
-        return fd, lambda line: _write_if_writable(fd, line)
-    return own, lambda line: os.write(own, line)
-
-
-def _write_if_writable(fd: int, line: bytes) -> int:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
-    if not poll.poll(0):
-        raise BlockingIOError
-    return os.write(fd, line[: select.PIPE_BUF])
-
-
-class Throttle:
-    """Let one event through in `REPEAT_SECONDS` and count the others."""
-
-    def __init__(self) -> None:
-        self._next = 0.0
-        self._suppressed = 0
-
-    def admit(self) -> int:
-        """Return how many were held back since the last that went through, or -1 to hold this one back."""
-        now = time.monotonic()
-        if now < self._next:
-            self._suppressed += 1
-            return -1
-        self._next = now + REPEAT_SECONDS
-        suppressed, self._suppressed = self._suppressed, 0
-        return suppressed
 
 
 # One process has one log. `configure` is called once, before anything else runs.
@@ -173,7 +41,7 @@ def configure(style: str, threshold: int, fd: int = 2) -> Sink:
     ``json``.
     """
     global _sink, _threshold, _style
-    _sink, _threshold, _style = Sink(fd), threshold, style
+    _sink, _threshold, _style = Sink(fd, lines_dropped), threshold, style
     return _sink
 
 

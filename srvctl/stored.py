@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 def take_stored(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | None:
     """Return the stored socket that `is_wanted`, or None; the caller owns it. Any other is given up for good."""
     wanted = None
-    for number, name in systemd.listen_descriptors().items():
-        if name != systemd.STORED:
-            continue
+    kept = [number for number, name in systemd.listen_descriptors().items() if name == systemd.STORED]
+    for number in kept:
         with contextlib.suppress(OSError):  # it is closed, or is not a socket
             sock = socket.socket(fileno=number)
             if wanted is None and is_wanted(sock):
@@ -28,7 +27,7 @@ def take_stored(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | N
                 wanted = sock
             else:
                 sock.close()
-    if wanted is None:
+    if kept and wanted is None:
         systemd.drop(systemd.STORED)
     return wanted
 

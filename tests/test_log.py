@@ -18,7 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srvctl import log
+from srvctl import sink as sink_module
+from srvctl import throttle as throttle_module
+from srvctl.sink import Sink
 from srvctl.socketserver.loop import Loop
+from srvctl.throttle import Throttle
 
 anything = st.text() | st.binary() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -30,7 +34,7 @@ def unconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `configure` sets is put back, and each test has a throttle of its own."""
     for name in ("_sink", "_threshold", "_style"):
         monkeypatch.setattr(log, name, getattr(log, name))
-    monkeypatch.setattr(log, "_traceback_throttle", log.Throttle())
+    monkeypatch.setattr(log, "_traceback_throttle", Throttle())
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             assert error.errno == errno.EBADF
 
 
-def close(sink: log.Sink) -> None:
+def close(sink: Sink) -> None:
     """Give up the descriptor that a sink of a pipe opened for itself; the process's own one is never closed."""
     os.close(sink._fd)
 
@@ -220,9 +224,9 @@ def test_a_throttle_lets_one_through_and_counts_the_others(monkeypatch: pytest.M
     """In 5 seconds each."""
     now = 100.0
     monkeypatch.setattr(log.time, "monotonic", lambda: now)
-    throttle = log.Throttle()
+    throttle = Throttle()
     assert [throttle.admit() for _ in range(4)] == [0, -1, -1, -1]
-    now += log.REPEAT_SECONDS
+    now += throttle_module.REPEAT_SECONDS
     assert [throttle.admit(), throttle.admit()] == [3, -1]
 
 
@@ -232,7 +236,7 @@ def test_a_throttle_lets_one_through_and_counts_the_others(monkeypatch: pytest.M
 def test_a_reader_that_is_slow_blocks_nobody_and_loses_nothing(pipe: tuple[int, int]) -> None:
     """Lines wait, in order, and go when there is room."""
     read, write = pipe
-    sink = log.Sink(write)
+    sink = Sink(write)
     lines = [b"%04d %s\n" % (n, b"x" * 94) for n in range(200)]
     lines.append(b"x" * 10_000 + b"\n")  # longer than the pipe: it goes in pieces
     for line in lines:
@@ -251,7 +255,7 @@ def test_a_reader_that_is_slow_blocks_nobody_and_loses_nothing(pipe: tuple[int, 
 
 def test_the_pipe_of_others_stays_blocking(pipe: tuple[int, int]) -> None:
     """O_NONBLOCK on a description that is shared would hit every program that writes there."""
-    sink = log.Sink(pipe[1])
+    sink = Sink(pipe[1])
     assert os.get_blocking(pipe[1]) and not os.get_blocking(sink._fd)
     assert not os.get_inheritable(sink._fd)
     close(sink)
@@ -262,7 +266,7 @@ def test_what_a_stuck_reader_does_not_take_is_dropped_and_counted(
 ) -> None:
     """The count is written when there is room again."""
     read, write = pipe
-    monkeypatch.setattr(log, "QUEUE_LINES", 10)
+    monkeypatch.setattr(sink_module, "QUEUE_LINES", 10)
     sink = log.configure("text", log.INFO, write)
     sink.write(b"x" * 4095 + b"\n")
     for _ in range(25):
@@ -279,7 +283,7 @@ def test_what_a_stuck_reader_does_not_take_is_dropped_and_counted(
 def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, int]) -> None:
     """The line is lost, and counted."""
     read, write = pipe
-    sink = log.Sink(write)
+    sink = Sink(write)
     os.close(read)
     sink.write(b"line\n")
     assert (len(sink.queue), sink.dropped) == (0, 1)
@@ -289,7 +293,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, int]) -> None:
 def test_a_full_disk_is_no_error() -> None:
     """ENOSPC loses the line, and counts it."""
     with open("/dev/full", "wb") as full:
-        sink = log.Sink(full.fileno())
+        sink = Sink(full.fileno())
         sink.write(b"line\n")
         assert sink.dropped == 1
         close(sink)
@@ -300,7 +304,7 @@ def test_a_closed_standard_error_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     os.close(write)
-    sink = log.Sink(write)
+    sink = Sink(write)
     sink.write(b"line\n")
     assert (sink._fd, len(sink.queue), sink.dropped) == (-1, 0, 0)
 
@@ -309,7 +313,7 @@ def test_a_socket_is_written_to_without_waiting() -> None:
     """The journal's stream is one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        sink = log.Sink(ours.fileno())
+        sink = Sink(ours.fileno())
         own = sink._write.__closure__[0].cell_contents  # type: ignore[attr-defined]
         with own:
             while not sink.queue:
@@ -321,7 +325,7 @@ def test_a_socket_is_written_to_without_waiting() -> None:
 def test_a_loop_writes_what_waits_when_there_is_room(pipe: tuple[int, int]) -> None:
     """Nobody has to log again for it."""
     read, write = pipe
-    sink = log.Sink(write)
+    sink = Sink(write)
     received: list[bytes] = []
     with Loop() as loop:
         sink.attend(loop)
@@ -343,7 +347,7 @@ def test_a_loop_writes_what_waits_when_there_is_room(pipe: tuple[int, int]) -> N
 def test_a_regular_file_keeps_the_shared_offset(tmp_path: Path) -> None:
     """What others write there is not overwritten."""
     with (tmp_path / "log").open("wb", buffering=0) as file:
-        sink = log.Sink(file.fileno())
+        sink = Sink(file.fileno())
         sink.write(b"one\n")
         file.write(b"two\n")
         sink.write(b"three\n")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srvctl import settings as module
+from srvctl import values as module
 from srvctl.settings import DEFAULT_MAX, MODELS, OPTIONS, Option, Settings
 
 options = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -19,6 +19,7 @@ PARSERS = [
     module.parse_mode,
     module.parse_owner,
     module.parse_assignment,
+    module.parse_size,
     module.parse_text,
 ]
 
@@ -84,7 +85,7 @@ def test_an_option_of_the_class_is_its_declaration() -> None:
     assert Settings.graceful in OPTIONS
 
 
-values = {
+VALUES = {
     "max": st.integers(8, 10**6),
     "workers": st.integers(1, 8),
     "start_limit": st.integers(1, 100),
@@ -116,7 +117,7 @@ values = {
     address=st.text(),
     handler=st.text(),
     model=st.sampled_from(MODELS),
-    given_=st.fixed_dictionaries({}, optional=values),
+    given_=st.fixed_dictionaries({}, optional=VALUES),
 )
 def test_settings_survive_the_way_to_the_worker(family, address, handler, model, given_) -> None:  # type: ignore[no-untyped-def]
     """As `marshal` writes and reads them."""
@@ -128,7 +129,7 @@ def test_settings_survive_the_way_to_the_worker(family, address, handler, model,
 
 def test_every_option_goes_to_the_worker() -> None:
     """The test above knows them all."""
-    assert set(values) == {option.name for option in OPTIONS}
+    assert set(VALUES) == {option.name for option in OPTIONS}
 
 
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)

@@ -22,6 +22,7 @@ from srvctl.conversation import (
 )
 from srvctl.socketserver.base import BaseServer
 from srvctl.socketserver.loop import Loop
+from srvctl.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Conversations(Base):
         self.received = self.sent = self.ended = 0
         self.on_loop: Callable[[Loop], None] = lambda loop: None
         self.on_change: Callable[[], None] | None = None
-        self._refused_throttle = log.Throttle()
+        self._refused_throttle = Throttle()
         self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
         self._pid = os.getpid()
         super().__init__(*args, **kwargs)

@@ -15,9 +15,10 @@ from collections import deque
 from time import monotonic
 
 from srvctl.lifecycle import Event, Lifecycle, LifecycleError, State
-from srvctl.log import Throttle, describe
+from srvctl.log import describe
 from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
 from srvctl.socketserver.loop import Loop
+from srvctl.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
