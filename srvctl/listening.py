@@ -167,10 +167,8 @@ def _is_one_of(
         return False
     host, bound, *_ = sock.getsockname()
     is_dual = sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    return (sock.family, host, is_dual) in [(domain, name[0], dual) for domain, name, dual in candidates] and port in (
-        0,
-        bound,
-    )
+    names = [(domain, name[0], dual) for domain, name, dual in candidates]
+    return (sock.family, host, is_dual) in names and port in (0, bound)
 
 
 def _cannot_bind(family: Family, port: int, what: str, error: OSError) -> LaunchError:
@@ -286,6 +284,8 @@ def _resolve_owner(text: str) -> tuple[int, int]:
 def _open_vsock(address: VsockAddress, settings: Settings) -> Listener:
     if not hasattr(socket, "AF_VSOCK"):
         raise AddressError("serve", "vsock", "this system has no such sockets; expected Linux")
+    if settings.fd_store and (kept := take_stored(lambda sock: _is_at(sock, address))):
+        return Listener(kept, True)
     with contextlib.ExitStack() as on_failure:
         sock = on_failure.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
         # Port 0 lets the kernel choose on TCP; vsock(7) spells that VMADDR_PORT_ANY.
@@ -293,6 +293,14 @@ def _open_vsock(address: VsockAddress, settings: Settings) -> Listener:
         sock.listen(settings.backlog)
         on_failure.pop_all()
         return Listener(sock, True)
+
+
+def _is_at(sock: socket.socket, address: VsockAddress) -> bool:
+    """Tell whether `sock` is bound to `address`."""
+    if (sock.family, sock.type) != (socket.AF_VSOCK, socket.SOCK_STREAM):
+        return False
+    cid, bound = sock.getsockname()
+    return cid == address.cid and address.port in (0, bound)
 
 
 def _inherit(address: Descriptor) -> Listener:

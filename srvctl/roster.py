@@ -272,6 +272,7 @@ class Roster:
         assert change is not None
         for slot in change.slots:
             old, slot.worker, slot.successor = slot.worker, slot.successor, None
+            self._cancel_retry(slot)  # the old one died meanwhile, and this is who takes its place
             if old:
                 self._retire(old)
         if change.is_reload:

@@ -60,9 +60,9 @@ class Watch:
 
     def end(self, worker: WorkerProcess, why: str) -> None:
         """Have a worker log its stacks, then kill it."""
-        if worker.is_doomed:
+        if worker.doom:
             return
-        worker.is_doomed = True
+        worker.doom = why
         worker.ask_for_stacks()
         log.worker_killed(worker.pid, why)
         self._loop.call_at(monotonic() + STACKS_SECONDS, worker.kill_if_alive)

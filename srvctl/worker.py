@@ -113,11 +113,12 @@ class Worker:
         """Wait until the supervisor says to serve; return false when it says anything else, or is gone. Blocks."""
         try:
             while True:
-                word, _ = self.channel.receive()
+                word, values = self.channel.receive()
                 if word == "serve":
                     return True
                 if word != "share":
                     return False
+                self._take_share(values)
         except ChannelClosed:
             return False
 
@@ -195,7 +196,7 @@ class Worker:
                 if word == "drain":
                     self.server.drain(values["seconds"], keep_queue=values["keep_queue"])
                 elif word == "share":
-                    self.server.resize(share(self.settings.max, values["index"], values["count"]))
+                    self._take_share(values)
                 elif word == "hurry":
                     self.server.hurry()
                 elif word == "report":
@@ -204,6 +205,9 @@ class Worker:
             log.supervisor_gone()
             # This process leads a group: its children, and what a handler started, go with it.
             os.killpg(0, signal.SIGKILL)
+
+    def _take_share(self, values: dict[str, Any]) -> None:
+        self.server.resize(share(self.settings.max, values["index"], values["count"]))
 
     def _say_drained(self) -> None:
         self.channel.send("drained", **self.server.figures())

@@ -41,7 +41,8 @@ class WorkerProcess:
         self.failure: dict[str, Any] | None = None
         self.figures: dict[str, Any] = {}
         self.wish = ""  # why it asked for a successor
-        self.is_serving = self.has_drained = self.is_doomed = False
+        self.doom = ""  # why it is to be killed
+        self.is_serving = self.has_drained = False
         self._is_buried = False
 
     @classmethod
@@ -153,7 +154,7 @@ class WorkerProcess:
         self.close()
         if said := self.failure:
             how = f"cannot {said['verb']} {said['what']}: {said['why']}"
-        return how
+        return f"{how}: {self.doom}" if self.doom else how
 
     def reap(self) -> str:
         """Wait for the process, which has ended, and return how: ``exit status 3``, ``SIGSEGV``."""

@@ -341,6 +341,21 @@ def test_a_restart_loses_no_datagram(
         assert client.recv(100) == b"in between"
 
 
+def test_a_stored_vsock_is_taken_again(
+    launch: Launch, manager: Manager, kept: Callable[[], int], restart: Restart
+) -> None:
+    """As any other, though few machines have a way to themselves to try a client on."""
+    try:
+        socket.socket(socket.AF_VSOCK).close()
+    except (AttributeError, OSError):
+        pytest.skip("no vsock here")
+    first = launch("vsock", ":0", "--fd-store", "myapp:Pid", env=manager.environment())
+    descriptor = kept()
+    assert first.stop() == 0, first.log
+    second = restart(descriptor, "vsock", first.address.partition("://")[2])
+    assert second.address == first.address
+
+
 def test_a_socket_of_the_store_can_be_used_again_and_again(
     launch: Launch, manager: Manager, kept: Callable[[], int], restart: Restart
 ) -> None:
