@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -16,7 +16,8 @@ from srvctl.address import Family
 from srvctl.errors import ExitStatus, LaunchError, UsageError
 from srvctl.launch import check as check_launch
 from srvctl.launch import launch
-from srvctl.settings import MODELS, OPTIONS, Option, Settings
+from srvctl.options import GroupedOption, click_options, write_options
+from srvctl.settings import MODELS, Settings
 from srvctl.signals import StoppedEarly, die_of
 from srvctl.unit import NOTIFY_RELOAD_VERSION, default_name, units
 
@@ -39,11 +40,6 @@ _SUMMARIES = {
     Family.VSOCK: "Stream socket between a virtual machine and its host",
     Family.FD: "A socket that was inherited, from systemd or a shell",
 }
-_MODEL_HELP = {
-    "sync": "Serve one request at a time (default).",
-    "threads": "Serve each request in a thread of a pool.",
-    "fork": "Serve each request in a process of its own.",
-}
 _HELP = "Serve a socket: an address family and type, a concurrency model, and a handler in Python."
 _HANDLER_HELP = (
     "HANDLER is pkg.mod:Name, pkg.mod.Name, path/to/file.py:Name, or the name of a ready-made handler (see: srvctl "
@@ -51,95 +47,11 @@ _HANDLER_HELP = (
 )
 
 
-if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
-else:  # generic only since click 8.4, and there for type checkers
-    ParamType = click.ParamType
-
-
-class _Words(ParamType):
-    """An option's value, read by the function that its declaration names."""
-
-    def __init__(self, option: Option[Any]) -> None:
-        self._option = option
-        self.name = option.metavar or "TEXT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._option.parse(value)
-        except ValueError as error:
-            raise UsageError("use", f"{self._option.long_flag} {value!r}", str(error)) from None
-
-
-class _OneOf(click.Choice[str]):
-    """An option's value, one of a few words."""
-
-    def __init__(self, option: Option[Any]) -> None:
-        super().__init__(option.choices)
-        self._flag = option.long_flag
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value not in self.choices:
-            raise UsageError("use", f"{self._flag} {value!r}", f"expected {' or '.join(self.choices)}")
-        return value
-
-
-class _GroupedOption(click.Option):
-    """An option of click's that knows under which heading the help shows it."""
-
-    def __init__(self, *args: Any, heading: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.heading = heading
-
-
-def _click_options() -> Iterator[_GroupedOption]:
-    for model in MODELS:
-        envvar = f"SRVCTL_{model.upper()}"
-        help = f"{_MODEL_HELP[model]}  [env: {envvar}]"
-        yield _GroupedOption([f"--{model}"], is_flag=True, envvar=envvar, help=help, heading="Concurrency")
-    for option in OPTIONS:
-        yield _click_option(option)
-
-
-def _click_option(option: Option[Any]) -> _GroupedOption:
-    shown = option.default_text or ("off" if option.default is False else _plain(option.default))
-    help = f"{option.help}  [default: {shown}; env: {option.envvar}]"
-    kwargs: dict[str, Any] = {"help": help, "envvar": option.envvar, "heading": option.group}
-    if option.flag:
-        kwargs["is_flag"] = True
-    elif option.choices:
-        kwargs["type"] = _OneOf(option)
-    else:
-        kwargs["type"] = _Words(option)
-        kwargs["metavar"] = option.metavar
-    if option.multiple:
-        kwargs["multiple"] = True
-    return _GroupedOption([*option.flags, option.name], **kwargs)
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 class _FamilyCommand(click.Command):
     """``srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]``; its options are shown under their headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self.get_params(ctx), ctx, formatter)
-
-
-def write_options(params: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    """Write options under their headings, in the order in which they come."""
-    headings: dict[str, list[tuple[str, str]]] = {}
-    for param in params:
-        heading = getattr(param, "heading", "Other")
-        if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
-            headings.setdefault(heading, []).append(record)
-    for heading, records in headings.items():
-        with formatter.section(heading):
-            formatter.write_dl(records)
 
 
 def _family_commands(run: Callable[..., None], *more: click.Option) -> dict[str, click.Command]:
@@ -159,7 +71,7 @@ def _family_command(family: Family, run: Callable[..., None], more: tuple[click.
         params=[
             click.Argument(["address"]),
             *more,
-            *_click_options(),
+            *click_options(),
             click.Argument(["handler"], required=False, default="echo"),
         ],
         help=f"{_SUMMARIES[family]}.\n\nADDRESS is {_ADDRESSES[family.domain]}.\n\n{_HANDLER_HELP}",
@@ -230,9 +142,9 @@ def _check(settings: Settings) -> None:
 
 def _unit_options() -> list[click.Option]:
     return [
-        _GroupedOption(["--socket"], is_flag=True, help="Print the matching .socket too.", heading="Unit"),
-        _GroupedOption(["--name"], default="", help="The name of the units.", heading="Unit"),
-        _GroupedOption(
+        GroupedOption(["--socket"], is_flag=True, help="Print the matching .socket too.", heading="Unit"),
+        GroupedOption(["--name"], default="", help="The name of the units.", heading="Unit"),
+        GroupedOption(
             ["--systemd-version"],
             type=int,
             default=NOTIFY_RELOAD_VERSION,
@@ -240,7 +152,7 @@ def _unit_options() -> list[click.Option]:
             heading="Unit",
             help=f"The systemd that is to read them.  [default: {NOTIFY_RELOAD_VERSION} or newer]",
         ),
-        _GroupedOption(
+        GroupedOption(
             ["--write"],
             type=click.Path(exists=True, file_okay=False),
             metavar="DIRECTORY",

@@ -1,4 +1,4 @@
-"""The texts of options, read: a function takes a word of the command line, or raises ValueError with what it expected."""
+"""The texts of options, read: each takes a word of the command line, or raises ValueError with what it expected."""
 
 from __future__ import annotations
 

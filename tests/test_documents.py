@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from srvctl import cli, log, systemd
+from srvctl import cli, log, options, systemd
 from srvctl.address import Family
 from srvctl.errors import ExitStatus
 from srvctl.lifecycle import TRANSITIONS, Event, State
@@ -114,7 +114,7 @@ def test_the_page_has_every_option_and_no_others() -> None:
 def test_the_page_says_default_value_and_variable_of_an_option(option) -> None:  # type: ignore[no-untyped-def]
     """As the help does, and which words a choice has."""
     entry = option_entries()[" ".join(option.flags)]
-    default = option.default_text or ("off" if option.default is False else cli._plain(option.default))
+    default = option.default_text or ("off" if option.default is False else options._plain(option.default))
     assert f"\nDefault: {default}.\n.Ev {option.envvar}\n" in entry
     if option.choices:
         assert f"Cm {' | '.join(option.choices)}\n" in entry
