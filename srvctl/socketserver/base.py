@@ -337,8 +337,10 @@ class BaseServer(Processing):
 
     def _request_ended(self) -> None:
         """Called in the loop's thread when a request ended: there is room again, and perhaps a descriptor."""
-        for reason in ("full", "error", "start"):
+        for reason in ("error", "start"):
             self._release(reason)
+        if not self._is_full():  # others may have come since that one ended
+            self._release("full")
 
 
 for _hook in (BaseServer.service_actions, BaseServer.handle_timeout, BaseServer.get_request):

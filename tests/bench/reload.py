@@ -2,8 +2,8 @@
 
 Each server answers an HTTP request with the path that was asked for, a connection each. While a client makes `--rate`
 connections a second, each with an id of its own, the server is told HUP again and again, and every answer is checked.
-What is counted are clients that were let down: refused, reset, answered in part, answered wrong. gunicorn is left out, in
-words, where it is not installed (``pip install gunicorn``).
+What is counted are clients that were let down: refused, reset, answered in part, answered wrong. gunicorn is left out,
+in words, where it is not installed (``pip install gunicorn``).
 """
 
 from __future__ import annotations
