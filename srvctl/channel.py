@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Version 2 of marshal's format has been read by every Python since 2.5: an upgraded worker reads the setup
 # that its older supervisor wrote.
 _FORMAT = 2
+# What a worker that is to be killed is sent first, for its stacks; on request they are asked for by SIGUSR2.
+LAST_STACKS = signal.SIGQUIT
+
 # The largest message is a failure with the frames of the user's module.
 _MESSAGE_MAX = 256 * 1024
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 import srvctl
 from srvctl import log, systemd
 from srvctl.address import Family
-from srvctl.errors import ExitStatus, LaunchError, UsageError
+from srvctl.errors import ExitStatus, LaunchError, UsageError, from_os_error
 from srvctl.launch import check as check_launch
 from srvctl.launch import launch
 from srvctl.options import GroupedOption, click_options, write_options
@@ -167,8 +167,11 @@ def _unit(settings: Settings, socket: bool, name: str, systemd_version: int, wri
     for file, text in made.items():
         if write:
             path = os.path.join(write, file)
-            with open(path, "w") as unit:
-                unit.write(text)
+            try:
+                with open(path, "w", encoding="utf-8") as unit:
+                    unit.write(text)
+            except OSError as error:
+                raise from_os_error("write", path, error) from error
             click.echo(path)
         else:
             click.echo(f"# {file}\n{text}" if len(made) > 1 else text, nl=False)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.serving.draining import Draining
+    from srvctl.socketserver.loop import Loop
 
     Base = Draining
 else:
@@ -87,13 +88,23 @@ def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_mad
     server.connection.meter = new_meter()
     server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        server.drain(settings.graceful)
-        server.interrupt()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, lambda number, frame: server.interrupt())
+    server.on_loop = lambda loop: _take_signals(server, loop)
     server.serve_forever()
     server.server_close()
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK
+
+
+def _take_signals(server: Any, loop: Loop) -> None:
+    """Have TERM and INT drain `server`; a child that serves leaves that to its parent, as a worker's does."""
+    own = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == own:
+            loop.call_soon(lambda: server.drain(server.settings.graceful))
+            loop.wake()
+            interrupt()
+
+    interrupt = server.interrupt if server.settings.model == "sync" else lambda: None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, lambda number, frame: interrupt())

@@ -178,10 +178,12 @@ class Roster:
 
     def renew(self, worker: WorkerProcess, why: str) -> None:
         """Replace a worker that still serves; its successor is ready before it retires. One at a time."""
-        if self._is_draining or worker not in self.serving:
+        if self._is_draining:
             return
-        if self._change:
+        if self._change:  # it may be a successor on probation, which asks only once
             self._tired.append((worker, why))
+            return
+        if worker not in self.serving:
             return
         log.worker_renewed(worker.pid, why)
         self._begin([slot for slot in self.slots if slot.worker is worker], is_reload=False)
@@ -307,6 +309,8 @@ class Roster:
         self._listen_to(worker)
         self._loop.unwatch(worker.pidfd)
         self._loop.unwatch(worker.channel.fileno())
+        if stacks := worker.take_stacks():  # it was killed before anybody read them
+            log.worker_stacks(worker.pid, stacks)
         how = worker.bury()
         if worker in self.retiring:
             self.retiring.discard(worker)

@@ -91,7 +91,7 @@ class Option(Generic[T]):
             return f"{value:04o}"
         if self.parse is parse_assignment:
             return "=".join(value)
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return f"{value:.15g}" if isinstance(value, float) else str(value)
 
     @property
     def envvar(self) -> str:

@@ -14,10 +14,10 @@ from srvctl.errors import ExitStatus, LaunchError, LoadError
 from srvctl.lifecycle import Event, Lifecycle, State
 from srvctl.listening import Listener
 from srvctl.notices import Notices
-from srvctl.roster import PATIENCE_SECONDS, Roster
+from srvctl.roster import PATIENCE_SECONDS, PROBATION_SECONDS, Roster
 from srvctl.settings import Settings
 from srvctl.signals import STOPPING, Signals, StoppedEarly
-from srvctl.socketserver.loop import Loop
+from srvctl.socketserver.loop import Loop, Timer
 from srvctl.watching import STACKS_SECONDS, Watch
 from srvctl.worker_process import WorkerProcess
 
@@ -25,6 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+# The state is logged without a worker's figures when it has not told them by then: it hangs, or has died.
+REPORT_SECONDS = 1.0
 
 
 class Supervisor:
@@ -53,6 +56,7 @@ class Supervisor:
         self._drain_began = 0.0
         self._cut = 0
         self._reports_awaited: set[int] = set()
+        self._report_due: Timer | None = None
         self._fingerprint = upgrade.fingerprint()
         self._rehearsal = 0  # the process id of the new program that is being tried
         self._outcome: Exception | None = None
@@ -88,6 +92,8 @@ class Supervisor:
         """Be what the program before this one was, and load the workers anew: that is what it was told to do."""
         self._life.on(Event.SERVE)
         self._roster.adopt(adopted)
+        for worker in self._roster:
+            self._attend(worker)
         self._watch.begin()
         log.upgraded(len(adopted))
         self._roster.reload()
@@ -106,10 +112,13 @@ class Supervisor:
         worker = WorkerProcess.start(setup, self._listener, self._settings.announce)
         log.worker_started(worker.pid)
         self._watch.started(worker)
+        self._attend(worker)
+        return worker
+
+    def _attend(self, worker: WorkerProcess) -> None:
         self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))
         if self._settings.max_age:
             self.loop.call_at(worker.began + self._settings.max_age, lambda: self._on_age(worker))
-        return worker
 
     def _on_stacks(self, worker: WorkerProcess) -> None:
         """Take what a worker writes of its stacks when all of it has come; it is written in pieces."""
@@ -180,7 +189,7 @@ class Supervisor:
         elif word == "figures":
             self._reports_awaited.discard(worker.pid)
             if not self._reports_awaited:
-                self._log_state()
+                self._end_report()
 
     # --- signals
 
@@ -264,9 +273,14 @@ class Supervisor:
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         self._rehearsal = 0
+        self._make_way(os.waitstatus_to_exitcode(status))
+
+    def _make_way(self, code: int) -> None:
         if self._life.state is not State.SERVING:
             return
-        code = os.waitstatus_to_exitcode(status)
+        if self._roster.is_changing:  # a worker has died meanwhile, say; one slot, one worker is what is handed over
+            self.loop.call_at(monotonic() + PROBATION_SECONDS, lambda: self._make_way(code))
+            return
         try:
             if code == 0:
                 upgrade.take_over({"listener": self._listener.hand_over(), "workers": self._roster.hand_over()})
@@ -291,10 +305,19 @@ class Supervisor:
                 worker.ask_for_stacks()
 
     def _report(self) -> None:
-        self._reports_awaited = {worker.pid for worker in self._roster if worker.is_serving}
-        for worker in self._roster:
+        """Log the state when every worker has told its figures; one that cannot is told of as it was last heard."""
+        asked = [worker for worker in self._roster if worker.is_serving]
+        self._reports_awaited = {worker.pid for worker in asked}
+        for worker in asked:
             worker.channel.send("report")
-        if not self._reports_awaited:
+        if self._report_due:
+            self._report_due.cancel()
+        self._report_due = self.loop.call_at(monotonic() + REPORT_SECONDS, self._end_report)
+
+    def _end_report(self) -> None:
+        if self._report_due:
+            self._report_due.cancel()
+            self._report_due = None
             self._log_state()
 
     def _log_state(self) -> None:

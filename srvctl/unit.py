@@ -12,7 +12,7 @@ import sys
 
 from srvctl.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
 from srvctl.errors import ExitStatus, UsageError
-from srvctl.settings import OPTIONS, Settings
+from srvctl.settings import DEFAULT_MAX, OPTIONS, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ NOTIFY_RELOAD_VERSION = 253
 WATCHDOG_SECONDS = 30
 # What is left to do behind a drain that took all of its time.
 STOP_MARGIN_SECONDS = 10
+
+# systemd.unit(5): what the name of a unit may be made of.
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 
 # A restart mends none of these: the command line is wrong, it is forbidden, the handler does not load.
 _UNMENDABLE = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
@@ -60,6 +63,11 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
     if family is Family.FD:
         raise UsageError("print", "a unit for fd", "name the family and address, and add --socket")
     address = parse(family, settings.address)
+    if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
+        raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
+    for text in (settings.address, settings.handler, os.getcwd()):
+        if any(_is_unwritable(character) for character in text):
+            raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
     made = {f"{name}.service": _service(settings, family, address, name, with_socket, systemd_version)}
     if with_socket:
         made[f"{name}.socket"] = _socket(settings, family, address, name)
@@ -69,12 +77,21 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
 def default_name(settings: Settings) -> str:
     """Return a name for the units: srvctl, the family, and the handler's own name."""
     own = settings.handler.replace(":", ".").rstrip(".").rpartition(".")[2].lower()
-    return f"srvctl-{settings.family}-{own or 'handler'}"
+    return f"srvctl-{settings.family}-{own if own.isidentifier() and own.isascii() else 'handler'}"
 
 
 def quoted(word: str) -> str:
     """Return `word` as one argument of ExecStart=."""
-    escaped = "".join(_escape(character) for character in word)
+    escaped = "".join(_escape(character) for character in word).replace("$", "$$")  # environment variables
+    return _in_quotes(word, escaped)
+
+
+def _listed(word: str) -> str:
+    """Return `word` as one of a list, where nothing is taken from the environment."""
+    return _in_quotes(word, "".join(_escape(character) for character in word))
+
+
+def _in_quotes(word: str, escaped: str) -> str:
     plain = word and not any(c in " \t\n\"'\\;" for c in word)
     return escaped if plain else f'"{escaped}"'
 
@@ -82,11 +99,16 @@ def quoted(word: str) -> str:
 def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
-    if character in "%$":  # specifiers, and environment variables
-        return character * 2
-    if character < " " or character == "\x7f":
-        return f"\\x{ord(character):02x}"
+    if character == "%":  # specifiers
+        return "%%"
+    if _is_unwritable(character):
+        return f"\\x{os.fsencode(character)[0]:02x}"
     return character
+
+
+def _is_unwritable(character: str) -> bool:
+    """Tell whether it is a control character, or what stands for a byte that is not UTF-8."""
+    return character < " " or character == "\x7f" or "\udc80" <= character <= "\udcff"
 
 
 def _service(
@@ -109,7 +131,7 @@ def _service(
         "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _UNMENDABLE),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
         f"WatchdogSec={WATCHDOG_SECONDS}",
-        f"TimeoutStopSec={settings.graceful + STOP_MARGIN_SECONDS:g}",
+        f"TimeoutStopSec={settings.graceful + STOP_MARGIN_SECONDS:.15g}",
         "KillMode=mixed",
         *([] if with_socket else ["FileDescriptorStoreMax=1"]),
         *_place(address, with_socket),
@@ -130,12 +152,13 @@ def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
     words += ["fd", name] if with_socket else [settings.family, settings.address]
     if settings.model != "sync":
         words.append(f"--{settings.model}")
+    most = settings.workers if settings.model == "sync" else DEFAULT_MAX[settings.model]
     for option in OPTIONS:
         value = getattr(settings, option.name)
         is_sockets = with_socket and option.group == "Socket"
         if value == option.default or is_sockets or option.name in ("announce", "fd_store"):
             continue
-        if option.name == "max" and value == Settings.settled("tcp", ":1", "echo", settings.model).max:
+        if option.name == "max" and value == most:
             continue
         if option.flag:
             words.append(option.long_flag)
@@ -158,9 +181,9 @@ def _place(address: Address, with_socket: bool) -> list[str]:
     parts = path.split("/")
     if path and not with_socket:
         if len(parts) > 3 and parts[1] == "run":
-            lines += [f"RuntimeDirectory={_percent(parts[2])}", "RuntimeDirectoryPreserve=restart"]
+            lines += [f"RuntimeDirectory={_listed(parts[2])}", "RuntimeDirectoryPreserve=restart"]
         else:
-            lines.append(f"ReadWritePaths={_percent(os.path.dirname(os.path.abspath(path)))}")
+            lines.append(f"ReadWritePaths={_listed(os.path.dirname(os.path.abspath(path)))}")
     return lines
 
 
@@ -182,6 +205,17 @@ def _port_number(port: int | str) -> int:
         return port if isinstance(port, int) else socket.getservbyname(port)
     except OSError:
         raise UsageError("print", f"a unit for port {port!r}", "no such service") from None
+
+
+def _check_is_number(host: str) -> None:
+    import socket
+
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except OSError:
+        raise UsageError(
+            "print", f"a .socket for host {host!r}", "systemd resolves no names; expected an IP address"
+        ) from None
 
 
 def _families(family: Family) -> str:
@@ -222,5 +256,6 @@ def _listen_address(family: Family, address: Address) -> str:
     assert isinstance(address, InternetAddress)
     port = _port_number(address.port)
     if address.host:
+        _check_is_number(address.host)
         return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
     return {4: f"0.0.0.0:{port}", 6: f"[::]:{port}", 0: f"{port}"}[family.version]

@@ -63,6 +63,6 @@ class Watch:
         if worker.doom:
             return
         worker.doom = why
-        worker.ask_for_stacks()
+        worker.ask_for_last_stacks()
         log.worker_killed(worker.pid, why)
         self._loop.call_at(monotonic() + STACKS_SECONDS, worker.kill_if_alive)

@@ -11,7 +11,7 @@ from time import monotonic
 
 import srvctl
 from srvctl import systemd
-from srvctl.channel import Channel
+from srvctl.channel import LAST_STACKS, Channel
 from srvctl.listening import Listener
 
 TYPE_CHECKING = False
@@ -93,6 +93,10 @@ class WorkerProcess:
     def ask_for_stacks(self) -> None:
         """Have it write the Python stacks of all its threads to `stacks`."""
         self.send_signal(signal.SIGUSR2)
+
+    def ask_for_last_stacks(self) -> None:
+        """Have it write them even if no bytecode runs in it any more; it is to be killed next."""
+        self.send_signal(LAST_STACKS)
 
     def take_stacks(self) -> str:
         """Return what it has written of its stacks since."""
