@@ -5,19 +5,19 @@ It never imports the handler. Its workers are the business of `srvctl.roster`.
 
 from __future__ import annotations
 
-import os
 import signal
 from time import monotonic
 
-from srvctl import log, systemd, upgrade
+from srvctl import log, systemd
 from srvctl.errors import ExitStatus, LaunchError, LoadError
 from srvctl.lifecycle import Event, Lifecycle, State
 from srvctl.listening import Listener
 from srvctl.notices import Notices
-from srvctl.roster import PATIENCE_SECONDS, PROBATION_SECONDS, Roster
+from srvctl.roster import PATIENCE_SECONDS, Roster
 from srvctl.settings import Settings
 from srvctl.signals import STOPPING, Signals, StoppedEarly
 from srvctl.socketserver.loop import Loop, Timer
+from srvctl.upgrade import Upgrade
 from srvctl.watching import STACKS_SECONDS, Watch
 from srvctl.worker_process import WorkerProcess
 
@@ -57,8 +57,7 @@ class Supervisor:
         self._cut = 0
         self._reports_awaited: set[int] = set()
         self._report_due: Timer | None = None
-        self._fingerprint = upgrade.fingerprint()
-        self._rehearsal = 0  # the process id of the new program that is being tried
+        self._upgrade = Upgrade(self.loop, self._state, self._on_upgrade_failed)
         self._outcome: Exception | None = None
 
     def run(self, adopted: list[dict[str, Any]] | None = None) -> ExitStatus:
@@ -245,49 +244,20 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._notices.reloading()
-        if not self._upgrade() and self._roster.reload():
+        if not self._roster.is_changing and self._upgrade.begin():
+            return
+        if self._roster.reload():
             log.reloading()
 
-    def _upgrade(self) -> bool:
-        """Begin to make way for a new srvctl, if its files have changed and nothing else is going on."""
-        if self._rehearsal or self._roster.is_changing or upgrade.fingerprint() == self._fingerprint:
-            return bool(self._rehearsal)
-        try:
-            self._rehearsal = upgrade.rehearse()
-            pidfd = os.pidfd_open(self._rehearsal)
-        except OSError as error:
-            log.upgrade_failed(error.strerror or "")
-            return False
-        log.upgrading()
-        pid = self._rehearsal
-        self.loop.watch(pidfd, lambda events: self._after_rehearsal(pid, pidfd))
-        self.loop.call_at(monotonic() + upgrade.REHEARSAL_SECONDS, lambda: self._end_rehearsal(pid))
-        return True
-
-    def _end_rehearsal(self, pid: int) -> None:
-        if self._rehearsal == pid:
-            os.kill(pid, signal.SIGKILL)
-
-    def _after_rehearsal(self, pid: int, pidfd: int) -> None:
-        self.loop.unwatch(pidfd)
-        os.close(pidfd)
-        _, status = os.waitpid(pid, 0)
-        self._rehearsal = 0
-        self._make_way(os.waitstatus_to_exitcode(status))
-
-    def _make_way(self, code: int) -> None:
+    def _state(self) -> dict[str, Any] | None:
+        """Return what a new srvctl takes over, or None when it is too late for that."""
         if self._life.state is not State.SERVING:
-            return
-        if self._roster.is_changing:  # a worker has died meanwhile, say; one slot, one worker is what is handed over
-            self.loop.call_at(monotonic() + PROBATION_SECONDS, lambda: self._make_way(code))
-            return
-        try:
-            if code == 0:
-                upgrade.take_over({"listener": self._listener.hand_over(), "workers": self._roster.hand_over()})
-            log.upgrade_failed(f"the new program ends with status {code}")
-        except OSError as error:
-            log.upgrade_failed(error.strerror or "")
-        self._roster.reload()
+            return None
+        return {"listener": self._listener.hand_over(), "workers": self._roster.hand_over()}
+
+    def _on_upgrade_failed(self) -> None:
+        if self._life.state is State.SERVING:
+            self._roster.reload()
 
     def _add_worker(self) -> None:
         if len(self._roster.slots) >= self._settings.max:

@@ -177,7 +177,8 @@ def _percent(text: str) -> str:
 def _place(address: Address, with_socket: bool) -> list[str]:
     """Return where a unix socket's file may be made, and private directories unless it is in one of them."""
     path = address.name if isinstance(address, UnixAddress) and not address.is_abstract else ""
-    lines = ["PrivateTmp=no" if path.startswith(("/tmp/", "/var/tmp/")) else "PrivateTmp=yes"]
+    uses_tmp = any(place.startswith(("/tmp", "/var/tmp")) for place in (path, os.getcwd()))
+    lines = [f"PrivateTmp={'no' if uses_tmp else 'yes'}"]
     parts = path.split("/")
     if path and not with_socket:
         if len(parts) > 3 and parts[1] == "run":

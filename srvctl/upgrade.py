@@ -12,11 +12,15 @@ import marshal
 import os
 import signal
 import sys
+from time import monotonic
 
 import srvctl
+from srvctl import log
+from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Neither reaches a worker: the one is taken out of the environment when it is read, and a rehearsal starts none.
@@ -34,13 +38,6 @@ def fingerprint() -> tuple[tuple[str, int, int], ...]:
                     status = os.stat(os.path.join(directory, file))
                     found.append((os.path.join(directory, file), status.st_size, status.st_mtime_ns))
     return tuple(sorted(found))
-
-
-def rehearse() -> int:
-    """Start the new program on the same command line, to see whether it would take over; return its process id."""
-    environment = os.environ | {REHEARSAL: "1"}
-    actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
-    return os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)
 
 
 def is_rehearsal() -> bool:
@@ -82,3 +79,61 @@ def admit_signals() -> None:
 
 def _command() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
+
+
+class Upgrade:
+    """Make way for a new srvctl, if its files have changed since this was made.
+
+    `state` is asked for what to hand over when the new one has proved itself, None for not at all; `on_failed` is
+    called when it has not.
+    """
+
+    def __init__(self, loop: Loop, state: Callable[[], dict[str, Any] | None], on_failed: Callable[[], None]) -> None:
+        self._loop, self._state, self._on_failed = loop, state, on_failed
+        self._fingerprint = fingerprint()
+        self._rehearsal = 0  # the process id of the new program that is being tried
+
+    def begin(self) -> bool:
+        """Try the new program, if there is one; return whether it is being tried. Does not block."""
+        if self._rehearsal or fingerprint() == self._fingerprint:
+            return bool(self._rehearsal)
+        try:
+            pid = _rehearse()
+        except OSError as error:
+            log.upgrade_failed(error.strerror or "")
+            return False
+        log.upgrading()
+        self._rehearsal = pid
+        pidfd = os.pidfd_open(pid)
+        self._loop.watch(pidfd, lambda events: self._on_exit(pid, pidfd))
+        self._loop.call_at(monotonic() + REHEARSAL_SECONDS, lambda: self._on_overtime(pid))
+        return True
+
+    def _on_overtime(self, pid: int) -> None:
+        if self._rehearsal == pid:
+            os.kill(pid, signal.SIGKILL)
+
+    def _on_exit(self, pid: int, pidfd: int) -> None:
+        self._loop.unwatch(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        self._rehearsal = 0
+        code = os.waitstatus_to_exitcode(status)
+        why = f"the new program ends with status {code}"
+        if code == 0:
+            state = self._state()
+            if state is None:
+                return
+            try:
+                take_over(state)
+            except OSError as error:
+                why = error.strerror or str(error)
+        log.upgrade_failed(why)
+        self._on_failed()
+
+
+def _rehearse() -> int:
+    """Start the new program on the same command line, to see whether it would take over; return its process id."""
+    environment = os.environ | {REHEARSAL: "1"}
+    actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+    return os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)

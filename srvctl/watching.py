@@ -47,9 +47,11 @@ class Watch:
     def _feed(self) -> None:
         """Tell the watchdog that all is well, if it is: sd_watchdog_enabled(3) recommends half of its time."""
         now = monotonic()
-        if all(now - worker.heard <= self._watchdog / 2 for worker in self._roster.serving):
+        is_well = all(now - worker.heard <= self._watchdog / 2 for worker in self._roster.serving)
+        if is_well:
             systemd.notify("WATCHDOG=1")
-        self._loop.call_at(now + self._watchdog / 2, self._feed)
+        # A worker that was only late is given the rest of the time: after a whole half it would be over.
+        self._loop.call_at(now + self._watchdog / (2 if is_well else 8), self._feed)
 
     def _look(self) -> None:
         now = monotonic()

@@ -12,11 +12,11 @@ from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
-from tests.launched import PATIENCE, Launched, receive_all, wait_until
+from tests.launched import Launched, receive_all, wait_until
 
 CLIENTS = 4
-# Between two conversations of one client: four of them make some 800 a second, and leave the machine to the server.
-PAUSE_SECONDS = 0.004
+# Between two conversations of one client: four of them make some 300 a second, and leave the machine to the server.
+PAUSE_SECONDS = 0.01
 
 
 class Load:
@@ -26,8 +26,8 @@ class Load:
     ``unanswered``. `faults` are all but the first.
     """
 
-    def __init__(self, server: Launched, clients: int = CLIENTS) -> None:
-        self._server = server
+    def __init__(self, server: Launched, clients: int = CLIENTS, pause: float = PAUSE_SECONDS) -> None:
+        self._server, self._pause = server, pause
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.outcomes: Counter[str] = Counter()
@@ -66,7 +66,7 @@ class Load:
 
     def _ask_connections(self, name: str) -> None:
         for number in itertools.count():
-            if self._over.wait(PAUSE_SECONDS):
+            if self._over.wait(self._pause):
                 return
             self._note(self._converse(f"{name} {number}\n".encode()))
 
@@ -89,7 +89,7 @@ class Load:
     def _ask_datagrams(self, name: str) -> None:
         with self._server.connect() as sock:
             for number in itertools.count():
-                if self._over.wait(PAUSE_SECONDS):
+                if self._over.wait(self._pause):
                     break
                 self._note(_exchange(sock, f"{name} {number}".encode()))
             if select.select([sock], [], [], 0)[0]:
@@ -108,12 +108,12 @@ def _exchange(sock: socket.socket, question: bytes) -> str:
 
 
 class Tail:
-    """What `server` logs from now on, read once: under load a log grows too big to be read again and again."""
+    """What `server` logs from now on, or from its start, read once: under load a log grows too big for more."""
 
-    def __init__(self, server: Launched) -> None:
+    def __init__(self, server: Launched, *, from_start: bool = False) -> None:
         self._server = server
         self._file = server._log_path.open(errors="backslashreplace")
-        self._file.seek(0, os.SEEK_END)
+        self._file.seek(0, os.SEEK_SET if from_start else os.SEEK_END)
         self.lines: list[str] = []
         self._rest = ""
 
@@ -126,12 +126,12 @@ class Tail:
     def count(self, text: str) -> int:
         """Return in how many lines, of those that matter, `text` is; conversations that went well do not matter."""
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
-        self.lines += [line for line in lines if "how=done" not in line]
+        self.lines += [line for line in lines if "how=done" not in line and " began " not in line]
         return sum(text in line for line in self.lines)
 
     def wait_for(self, text: str, count: int) -> None:
         """Wait until `text` has been logged in `count` lines."""
-        wait_until(lambda: self.count(text) >= count, f"{count} times {text!r} among {self.lines}")
+        wait_until(lambda: self.count(text) >= count, f"{count} lines with {text!r}", self._server)
 
 
 def reload(server: Launched) -> None:

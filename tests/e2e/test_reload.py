@@ -25,7 +25,7 @@ GATED = "import os\nif os.path.exists('gate'):\n    open('gate').read()\nfrom my
 BROKEN = {
     "syntax": ("class\n", "invalid syntax"),
     "raises": ("raise RuntimeError('on purpose')\n", "on purpose"),
-    "hangs": ("import time\ntime.sleep(3600)\n", "SIGKILL"),
+    "hangs": ("import time\ntime.sleep(3600)\n", "it has not loaded within 3 s"),
     # What a worker calls between the word that it may serve and its first accept.
     "dies": ("import os\nos.register_at_fork = lambda **hooks: os._exit(3)\nfrom myapp import Echo\n", "exit status 3"),
 }
@@ -36,22 +36,22 @@ def with_words(words: tuple[str, ...], *more: str) -> tuple[str, ...]:
     return (*words[:-1], *more, words[-1])
 
 
-def reload_under_load(server: Launched, times: int) -> Load:
+def reload_under_load(server: Launched, times: int, **load: float) -> Load:
     """Reload so many times, one after the other, while clients come; return what became of them."""
-    with Load(server) as load, Tail(server) as tail:
+    with Load(server, **load) as clients, Tail(server) as tail:
         for done in range(1, times + 1):
             server.send_signal(signal.SIGHUP)
             tail.wait_for("notice reloaded", done)
-            load.wait_for_more()
-    return load
+            clients.wait_for_more()
+    return clients
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_client_notices_a_reload(kind: str, launch: Launch) -> None:
-    """Of all that came during three reloads each was answered once; workers are new, and nothing has piled up."""
+    """Of all that came during two reloads each was answered once; workers are new, and nothing has piled up."""
     server = launch(*with_words(KINDS[kind], "--workers", "2"))
     old, before = wait_for_workers(server, 2), resources(server.pid)
-    load = reload_under_load(server, 3)
+    load = reload_under_load(server, 2)
     assert load.faults == {}, server.log
     new = wait_for_workers(server, 2)
     assert not {*old} & {*new}
@@ -68,7 +68,7 @@ def test_no_client_notices_a_hundred_reloads(kind: str, launch: Launch) -> None:
     reload(server)  # what is imported once is not a leak
     wait_for_workers(server, 2)
     before, memory = resources(server.pid), resident_kilobytes(server.pid)
-    load = reload_under_load(server, 100)
+    load = reload_under_load(server, 100, clients=8, pause=0.005)
     wait_for_workers(server, 2)
     wait_until(lambda: resources(server.pid) == before, f"{before} descriptors and threads", server)
     grown = resident_kilobytes(server.pid) - memory
@@ -83,7 +83,7 @@ def test_one_worker_reloads_the_same_way(launch: Launch) -> None:
     old = server.worker
     load = reload_under_load(server, 2)
     assert load.faults == {}, server.log
-    assert wait_for_workers(server, 1) != [old]
+    wait_until(lambda: server.children() and old not in server.children(), "another worker", server)
 
 
 def test_an_inherited_socket_is_reloaded_the_same_way(launch: Launch) -> None:
@@ -134,7 +134,7 @@ def test_a_reload_that_fails_leaves_the_old_workers_at_it(how: str, launch: Laun
     code, why = BROKEN[how]
     served = place / "served.py"
     served.write_text("from myapp import Echo\n")
-    words = ("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "--start-timeout", "1", "served:Echo")
+    words = ("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "--start-timeout", "3", "served:Echo")
     server = launch(*words)
     workers = server.children()
     with Load(server) as load:
@@ -145,7 +145,6 @@ def test_a_reload_that_fails_leaves_the_old_workers_at_it(how: str, launch: Laun
         load.wait_for_more()
         assert set(wait_for_workers(server, 2)) == set(workers)
         served.write_text("from myapp import Echo  # mended\n")
-        # A worker that is told to load gets a second here, and the machine may be busy.
         reload(server)
         load.wait_for_more()
     assert load.faults == {}, server.log
@@ -161,12 +160,11 @@ def test_reloads_that_are_asked_for_during_one_become_one(launch: Launch, place:
     os.mkfifo(place / "gate")
     server.send_signal(signal.SIGHUP)
     with (place / "gate").open("w"):  # opens when the new worker reads it, which then waits
+        (place / "gate").unlink()
         for count in (1, 2):
             server.send_signal(signal.SIGHUP)
             server.send_signal(signal.SIGUSR1)
             server.wait_for_log("notice state ", count)  # so the signal before it has been followed
-    with (place / "gate").open("w"):
-        pass
     server.wait_for_log("notice reloaded", 2)
     server.send_signal(signal.SIGUSR1)
     assert server.wait_for_log("notice state ", 3).count("worker started") == 3
