@@ -20,9 +20,9 @@ from srvctl.worker_process import WorkerProcess
 PATIENCE_SECONDS = 0.45
 # New code that loads and dies with its first request is found while the old one still serves.
 PROBATION_SECONDS = 0.5
-# A worker that dies is replaced at once; one that did not live so long, after a pause that doubles from one time to
-# the next (gunicorn #2504 is what happens otherwise).
-YOUNG_SECONDS = 10.0
+# A worker that dies is replaced at once, and so are those after it in its place; when so many in a row did not live
+# for so long, the next one waits, and each one after that twice as long (promise P16; gunicorn #2504).
+YOUNG_SECONDS, FREE_FAILURES = 10.0, 5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
 
 
@@ -121,10 +121,11 @@ class Roster:
         self.slots = [Slot(index) for index in range(count)]
         self._begin(self.slots, is_reload=False)
 
-    def adopt(self, states: list[dict[str, Any]]) -> None:
+    def adopt(self, roster: dict[str, Any]) -> None:
         """Take over the workers of the program before this one, which serve; a reload comes next."""
         self._is_serving = True
-        for state in states:
+        self.restarts = roster["restarts"]
+        for state in roster["workers"]:
             worker = WorkerProcess.adopt(state)
             self._attend(worker)
             if state["is_retiring"]:
@@ -133,10 +134,15 @@ class Roster:
                 slot = Slot(len(self.slots))
                 slot.worker = worker
                 self.slots.append(slot)
+        while len(self.slots) < roster["count"]:  # one had just died
+            self.slots.append(Slot(len(self.slots)))
 
-    def hand_over(self) -> list[dict[str, Any]]:
+    def hand_over(self) -> dict[str, Any]:
         """Return what `adopt` needs in the program that takes this one's place."""
-        return [worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving]
+        workers = [
+            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving
+        ]
+        return {"workers": workers, "count": len(self.slots), "restarts": self.restarts}
 
     @property
     def is_changing(self) -> bool:
@@ -367,8 +373,9 @@ class Roster:
 
     def _refill(self, slot: Slot, pid: int, how: str) -> None:
         pause = 0.0
-        if slot.failures > 1:
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (slot.failures - 2))
+        if slot.failures > FREE_FAILURES:
+            doublings = slot.failures - FREE_FAILURES - 1
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**doublings)
         self.restarts += 1
         log.worker_died(pid, how, pause)
         slot.retry = self._loop.call_at(monotonic() + pause, lambda: self._begin_or_retry([slot]))

@@ -60,7 +60,7 @@ class Supervisor:
         self._upgrade = Upgrade(self.loop, self._state, self._on_upgrade_failed)
         self._outcome: Exception | None = None
 
-    def run(self, adopted: list[dict[str, Any]] | None = None) -> ExitStatus:
+    def run(self, adopted: dict[str, Any] | None = None) -> ExitStatus:
         """Serve until stopped; blocks. `adopted` are the workers that the program before this one handed over."""
         self._run(self._settings.workers, adopted)
         self._life.on(Event.STOP)
@@ -71,12 +71,12 @@ class Supervisor:
         """Start one worker that loads the handler and says what it is, and end it; blocks."""
         self._run(1)
 
-    def _run(self, workers: int, adopted: list[dict[str, Any]] | None = None) -> None:
+    def _run(self, workers: int, adopted: dict[str, Any] | None = None) -> None:
         self._life.on(Event.BIND)
         try:
             with self.loop as loop:
                 loop.watch(self._signals.fileno(), lambda events: self._follow_signals())
-                if adopted:
+                if adopted is not None:
                     self._go_on(adopted)
                 else:
                     self._roster.fill(workers)
@@ -87,14 +87,14 @@ class Supervisor:
             self._life.on(Event.FAIL)
             raise self._outcome
 
-    def _go_on(self, adopted: list[dict[str, Any]]) -> None:
+    def _go_on(self, adopted: dict[str, Any]) -> None:
         """Be what the program before this one was, and load the workers anew: that is what it was told to do."""
         self._life.on(Event.SERVE)
         self._roster.adopt(adopted)
         for worker in self._roster:
             self._attend(worker)
         self._watch.begin()
-        log.upgraded(len(adopted))
+        log.upgraded(len(self._roster.serving))
         self._roster.reload()
 
     def _end(self, outcome: Exception | None) -> None:
@@ -175,7 +175,8 @@ class Supervisor:
         )
 
     def on_drained(self, worker: WorkerProcess) -> None:
-        self._cut += worker.cut
+        if self._life.state is State.DRAINING:  # what a reload cuts has been named, and is no stop's
+            self._cut += worker.cut
 
     def on_empty(self) -> None:
         self._end(None)
@@ -244,14 +245,14 @@ class Supervisor:
 
     def _reload(self) -> None:
         self._notices.reloading()
-        if not self._roster.is_changing and self._upgrade.begin():
+        if self._upgrade.begin():
             return
         if self._roster.reload():
             log.reloading()
 
     def _state(self) -> dict[str, Any] | None:
-        """Return what a new srvctl takes over, or None when it is too late for that."""
-        if self._life.state is not State.SERVING:
+        """Return what a new srvctl takes over, or None when that is not possible now."""
+        if self._life.state is not State.SERVING or self._roster.is_changing:
             return None
         return {"listener": self._listener.hand_over(), "workers": self._roster.hand_over()}
 

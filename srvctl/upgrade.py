@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Neither reaches a worker: the one is taken out of the environment when it is read, and a rehearsal starts none.
 HANDED_OVER, REHEARSAL = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"
 REHEARSAL_SECONDS = 30.0
+# Workers that are being replaced are not handed over in the middle of it; it is over within a second as a rule.
+RETRY_SECONDS = 0.1
 
 
 def fingerprint() -> tuple[tuple[str, int, int], ...]:
@@ -84,14 +86,15 @@ def _command() -> list[str]:
 class Upgrade:
     """Make way for a new srvctl, if its files have changed since this was made.
 
-    `state` is asked for what to hand over when the new one has proved itself, None for not at all; `on_failed` is
-    called when it has not.
+    `state` is asked for what to hand over when the new one has proved itself, None for not now; `on_failed` is called
+    when it has not.
     """
 
     def __init__(self, loop: Loop, state: Callable[[], dict[str, Any] | None], on_failed: Callable[[], None]) -> None:
         self._loop, self._state, self._on_failed = loop, state, on_failed
         self._fingerprint = fingerprint()
-        self._rehearsal = 0  # the process id of the new program that is being tried
+        self._rehearsal = 0  # the process id of the new program that is tried, until it is known to have failed
+        self._has_ended = False
 
     def begin(self) -> bool:
         """Try the new program, if there is one; return whether it is being tried. Does not block."""
@@ -103,31 +106,40 @@ class Upgrade:
             log.upgrade_failed(error.strerror or "")
             return False
         log.upgrading()
-        self._rehearsal = pid
+        self._rehearsal, self._has_ended = pid, False
         pidfd = os.pidfd_open(pid)
         self._loop.watch(pidfd, lambda events: self._on_exit(pid, pidfd))
         self._loop.call_at(monotonic() + REHEARSAL_SECONDS, lambda: self._on_overtime(pid))
         return True
 
     def _on_overtime(self, pid: int) -> None:
-        if self._rehearsal == pid:
+        if self._rehearsal == pid and not self._has_ended:
             os.kill(pid, signal.SIGKILL)
 
     def _on_exit(self, pid: int, pidfd: int) -> None:
         self._loop.unwatch(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
-        self._rehearsal = 0
+        self._has_ended = True
         code = os.waitstatus_to_exitcode(status)
-        why = f"the new program ends with status {code}"
         if code == 0:
-            state = self._state()
-            if state is None:
-                return
-            try:
-                take_over(state)
-            except OSError as error:
-                why = error.strerror or str(error)
+            self._make_way()
+        else:
+            self._fail(f"the new program ends with status {code}")
+
+    def _make_way(self) -> None:
+        """Hand over, as soon as nothing is under way that would be lost."""
+        state = self._state()
+        if state is None:
+            self._loop.call_at(monotonic() + RETRY_SECONDS, self._make_way)
+            return
+        try:
+            take_over(state)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+
+    def _fail(self, why: str) -> None:
+        self._rehearsal = 0
         log.upgrade_failed(why)
         self._on_failed()
 
