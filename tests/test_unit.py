@@ -82,6 +82,7 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         if name.startswith("SRVCTL_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["/usr/lib/srvctl/__main__.py"])
+    monkeypatch.chdir("/usr")
 
     def run(*words: str) -> str:
         assert cli.run(["unit", *words]) == 0, capsys.readouterr().err
@@ -309,6 +310,12 @@ def test_a_unix_socket_in_run_has_its_directory_made(printed: Print) -> None:
     assert value(unit, "RuntimeDirectoryPreserve") == "restart"
     assert values(printed("unix", "/run/app/socket", "--socket"), "RuntimeDirectory") == []
     assert values(printed("unix", "@app"), "RuntimeDirectory") == []
+
+
+def test_a_service_that_starts_in_tmp_has_no_other_one(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its working directory would not be there."""
+    monkeypatch.chdir("/tmp")
+    assert value(printed("tcp", ":9000"), "PrivateTmp") == "no"
 
 
 def test_a_unix_socket_in_tmp_is_in_everybody_s(printed: Print) -> None:
