@@ -23,7 +23,9 @@ PROBATION_SECONDS = 0.5
 # A worker that dies is replaced at once, and so are those after it in its place; when so many in a row did not live
 # for so long, the next one waits, and each one after that twice as long (promise P16; gunicorn #2504).
 YOUNG_SECONDS, FREE_FAILURES = 10.0, 5
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 10.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+# A worker that serves, and whose successor failed, is in no hurry.
+RENEWAL_PAUSE_SECONDS = 10.0
 
 
 class Events(Protocol):
@@ -195,9 +197,9 @@ class Roster:
         self._begin([slot for slot in self.slots if slot.worker is worker], is_reload=False)
 
     def _renew_later(self, worker: WorkerProcess, how: str) -> None:
-        log.renewal_failed(worker.pid, how, LONGEST_PAUSE_SECONDS)
+        log.renewal_failed(worker.pid, how, RENEWAL_PAUSE_SECONDS)
         self._loop.call_at(
-            monotonic() + LONGEST_PAUSE_SECONDS, lambda: self.renew(worker, "its successor failed the last time")
+            monotonic() + RENEWAL_PAUSE_SECONDS, lambda: self.renew(worker, "its successor failed the last time")
         )
 
     def drain(self) -> None:
