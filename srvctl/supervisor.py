@@ -241,7 +241,7 @@ class Supervisor:
 
     def _kill_workers(self) -> None:
         for worker in self._roster:
-            self._watch.end(worker, "it did not stop by its deadline")
+            self._watch.end(worker, "it did not stop by its deadline", PATIENCE_SECONDS / 10)
 
     def _reload(self) -> None:
         self._notices.reloading()

@@ -60,11 +60,11 @@ class Watch:
                 self.end(worker, f"it has not answered for {now - worker.heard:.1f} s")
         self._loop.call_at(now + self._hang / 4, self._look)
 
-    def end(self, worker: WorkerProcess, why: str) -> None:
-        """Have a worker log its stacks, then kill it."""
+    def end(self, worker: WorkerProcess, why: str, last_words: float = STACKS_SECONDS) -> None:
+        """Have a worker log its stacks, then kill it, `last_words` seconds later."""
         if worker.doom:
             return
         worker.doom = why
         worker.ask_for_last_stacks()
         log.worker_killed(worker.pid, why)
-        self._loop.call_at(monotonic() + STACKS_SECONDS, worker.kill_if_alive)
+        self._loop.call_at(monotonic() + last_words, worker.kill_if_alive)
