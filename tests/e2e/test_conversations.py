@@ -260,6 +260,7 @@ def test_a_datagram_is_answered_only_when_the_handler_wrote(model: str, launch: 
         client.send(b"quiet")
         ended(server, 1)
         assert ask(client, b"loud") == b"LOUD"
+        ended(server, 2)
     # A sender without a name has no address to be answered at; that is a message, and not an exception.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
         nameless.connect(server.sockaddr)

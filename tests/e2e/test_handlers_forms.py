@@ -352,7 +352,7 @@ def test_check_says_what_a_start_would_serve_and_leaves_nothing(
     assert lines["address"].startswith(address)
     assert lines["server"] == server
     mix_ins = lines["mix-ins"].split(" -> ")
-    assert (mix_ins[0], mix_ins[-1]) == (server, "BaseServer")
+    assert (mix_ins[0], mix_ins[-1]) == (server, "Processing")
     assert mix_in in mix_ins[1:]
     assert lines["handler"] == f"{words[-1]} ({place}/myapp.py)"
     assert not (place / "s").exists()
