@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import select
@@ -82,6 +83,10 @@ class Load:
             return "unanswered"
         except ConnectionError:
             return "reset"
+        except OSError as error:
+            if error.errno == errno.ENOTCONN:  # reset, before the client's shutdown
+                return "reset"
+            raise
         if answer == question:
             return "answered"
         return "twice" if answer.startswith(question) else "truncated"
