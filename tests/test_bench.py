@@ -1,0 +1,169 @@
+"""The bench: what its clients take for an error, how it counts, and a small run of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import clients, idle, needs, report
+from tests.bench.__main__ import main
+from tests.bench.clients import WrongError
+from tests.bench.figures import Figures
+from tests.bench.scenarios import SCENARIOS, quick
+from tests.bench.servers import ROOT
+from tests.bench.targets import TARGETS, Target
+
+REDIS = '"test","rps","avg_latency_ms"\n"PING_INLINE","24570.02","1.380"\n'
+DNSPERF = """
+  Queries sent:         2000
+  Queries completed:    {completed} (100.00%)
+  Queries lost:         {lost} (0.00%)
+  Response codes:       {codes}
+  Queries per second:   40226.070516
+"""
+AB = "Failed requests:        {failed}\nRequests per second:    1151.20 [#/sec] (mean)\n"
+GOOD = {"completed": "2000", "lost": "0", "codes": "NOERROR 2000 (100.00%)"}
+
+
+def figures(**rounds: list[float]) -> Figures:
+    found = Figures()
+    for server, values in rounds.items():
+        for value in values:
+            found.add("race", server, value)
+    return found
+
+
+def test_redis_benchmark_is_read():
+    """The rate is taken from the row of the test that was asked for."""
+    assert clients.parse_redis(REDIS) == 24570.02
+
+
+@pytest.mark.parametrize("output", ["", "Error from server: ERR no", REDIS.replace("PING_INLINE", "SET")])
+def test_redis_benchmark_without_a_figure_is_wrong(output):
+    """An error that it reports, or no figure, is no rate."""
+    with pytest.raises(WrongError):
+        clients.parse_redis(output)
+
+
+def test_dnsperf_is_read():
+    """The rate is taken when every query was answered."""
+    assert clients.parse_dnsperf(DNSPERF.format(**GOOD)) == 40226.070516
+
+
+@pytest.mark.parametrize("bad", [{"lost": "1"}, {"completed": "1999"}, {"codes": "NOERROR 9 (0.45%), FORMERR 1991"}])
+def test_dnsperf_that_misses_an_answer_is_wrong(bad):
+    """A lost query, or another code than NOERROR, fails the row."""
+    with pytest.raises(WrongError):
+        clients.parse_dnsperf(DNSPERF.format(**GOOD | bad))
+
+
+def test_ab_is_read_and_a_failed_request_is_wrong():
+    """ab goes on after a failed request; the bench does not."""
+    assert clients.parse_ab(AB.format(failed=0)) == 1151.2
+    with pytest.raises(WrongError):
+        clients.parse_ab(AB.format(failed=3))
+    with pytest.raises(WrongError):
+        clients.parse_ab("Non-2xx responses:      1\n" + AB.format(failed=0))
+
+
+def test_wrk_is_read_and_a_socket_error_is_wrong():
+    """wrk counts errors of sockets beside its rate; one is enough."""
+    assert clients.parse_wrk("Requests/sec:   3021.55\n") == 3021.55
+    with pytest.raises(WrongError):
+        clients.parse_wrk("Socket errors: connect 0, read 1, write 0, timeout 0\nRequests/sec:   3021.55\n")
+
+
+def test_load_that_counts_a_wrong_answer_is_wrong():
+    """The bench's own client says how many answers were wrong or are missing."""
+    assert clients.parse_load("answered=9 wrong=0 missing=0 rate=4.5")["rate"] == 4.5
+    for found in ("answered=9 wrong=1 missing=0", "answered=9 wrong=0 missing=1", "answered=0 wrong=0 missing=0", ""):
+        with pytest.raises(WrongError):
+            clients.parse_load(found)
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios():
+    """A slow spell that hits both sides of a round leaves the ratio alone."""
+    found = figures(ours=[20.0, 2.0, 30.0], theirs=[10.0, 1.0, 10.0])
+    assert found.ratio("race", "ours", "theirs") == 2.0
+    assert found.ratio("race", "ours", "nobody") is None
+    assert found.median("race", "ours") == 20.0
+    assert found.spread("race", "theirs") == 0.45
+
+
+def test_a_target_is_met_at_its_bound():
+    """At least and at most include the bound; what was not measured is neither met nor missed."""
+    found = figures(ours=[20.0], theirs=[10.0])
+    for bound, at_most, met in ((2, False, True), (2.1, False, False), (2, True, True), (1.9, True, False)):
+        target = Target("speed", "race", "ours", bound, "theirs", at_most)
+        assert target.is_met(target.measured(found)) is met
+    assert Target("speed", "race", "nobody", 1).measured(found) is None
+
+
+def test_every_target_of_a_scenario_names_rows_that_exist():
+    """A row that is renamed would silently leave its target out."""
+    known = {(scenario.name, server.name) for scenario in SCENARIOS for server in scenario.servers}
+    driven = {scenario for scenario, _ in known}
+    named = {(t.scenario, server) for t in TARGETS if t.scenario in driven for server in (t.server, t.other)}
+    assert named <= known
+    assert {(s.name, server.name) for s in quick(SCENARIOS) for server in s.servers} >= named
+
+
+def test_a_scenario_names_each_server_once_and_a_standard_that_exists():
+    """Figures are kept by name, and a ratio is to a row of the same table."""
+    for scenario in SCENARIOS:
+        names = [server.name for server in scenario.servers]
+        assert len(set(names)) == len(names)
+        assert {server.standard for server in scenario.servers} <= {*names, ""}
+        assert scenario.limit in {*names, ""}
+
+
+def test_a_table_is_aligned_for_a_terminal_and_plain_in_markdown():
+    """The same rows, both ways; a row of one cell is a title."""
+    rows = [("race",), ("ours", "1,000"), ("theirs", "7")]
+    assert report.table(("", "median"), rows, False).splitlines()[-1] == "theirs       7"
+    assert report.table(("", "median"), rows, True).splitlines()[1:3] == ["| ------ | -----: |", "| **race** | |"]
+
+
+def test_system_calls_are_counted_between_two_times():
+    """What attaching and detaching shows is not the server's."""
+    trace = "7 1.0 epoll_wait(3\n7 2.5 read(4)\n8 2.6 write(4)\n7 9.9 epoll_wait(3 <detached ...>\n"
+    assert idle.count_calls(trace, 2.0, 10.0) == 2
+
+
+def test_what_is_missing_is_said_with_where_to_get_it(monkeypatch):
+    """A tool by its Debian package, a module by its name on PyPI."""
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert needs.missing(["dnsperf", "json"]) == ["dnsperf"]  # json is a module that is always there
+    assert needs.in_words(["dnsperf", "gevent"]) == (
+        "dnsperf is not installed (apt install dnsperf), gevent is not installed (pip install gevent)"
+    )
+
+
+def test_list_names_what_only_selects(capsys):
+    """Every scenario and every other measurement has its line."""
+    assert main(["--list"]) == 0
+    listed = {line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    assert listed >= {scenario.name for scenario in SCENARIOS} | {"life", "idle", "memory", "checked", "growth"}
+
+
+def test_an_unknown_scenario_is_a_usage_error(capsys):
+    """A misspelt name would otherwise measure nothing, successfully."""
+    with pytest.raises(SystemExit):
+        main(["--only", "quick-alive"])
+    assert "unknown: quick-alive" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
+def test_a_small_run_prints_the_tables():
+    """One round of one scenario, with real servers and the checking client."""
+    words = ["--quick", "--rounds", "1", "--seconds", "0.02", "--only", "unix-dgram"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words], cwd=Path(ROOT), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "srvctl --sync" in done.stdout
+    assert "at least 1.1 x stdlib sync" in done.stdout
