@@ -48,7 +48,13 @@ def assemble(settings: Settings, most: int, family: int, type_: int, is_own: boo
         "socket_type": type_,
         "__module__": __name__,
     }
-    if settings.model == "fork":
+    if settings.program:
+        from srvctl.serving.programs import program_bases
+
+        prefix = "Program"
+        bases = [*program_bases(type_ == socket.SOCK_DGRAM, settings.datagram_wait, bases[0]), ForkingMixIn]
+        attributes["max_children"] = most
+    elif settings.model == "fork":
         prefix = "Forking"
         bases += [ForkServing, ForkingMixIn]
         attributes["max_children"] = most

@@ -40,15 +40,34 @@ _SUMMARIES = {
     Family.VSOCK: "Stream socket between a virtual machine and its host",
     Family.FD: "A socket that was inherited, from systemd or a shell",
 }
-_HELP = "Serve a socket: an address family and type, a concurrency model, and a handler in Python."
+_HELP = "Serve a socket: an address family and type, a concurrency model, and a handler in Python or any program."
 _HANDLER_HELP = (
     "HANDLER is pkg.mod:Name, pkg.mod.Name, path/to/file.py:Name, or the name of a ready-made handler (see: srvctl "
-    "handlers); echo when there is none. Anything that can be called as (request, client_address, server) will do."
+    "handlers); echo when there is none. Anything that can be called as (request, client_address, server) will do. "
+    "PROGRAM is executed for each connection, which is its standard input and output, or for each datagram."
 )
 
 
 class _FamilyCommand(click.Command):
-    """``srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]``; its options are shown under their headings."""
+    """``srvctl FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM]``; its options are shown under their headings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        program: tuple[str, ...] | None = None
+        if "--" in args:
+            at = args.index("--")
+            args, program = args[:at], tuple(args[at + 1 :])
+        rest = super().parse_args(ctx, args)
+        if program is not None and not ctx.resilient_parsing:
+            if not program:
+                raise UsageError("run", "a program", "there is none behind --")
+            if ctx.get_parameter_source("handler") is ParameterSource.COMMANDLINE:
+                both = f"handler {ctx.params['handler']!r} and a program"
+                raise UsageError("serve", both, "expected one of them")
+            ctx.params |= {"handler": "", "program": program}
+        return rest
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- PROGRAM [ARG]...]"]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self.get_params(ctx), ctx, formatter)
@@ -61,9 +80,9 @@ def _family_commands(run: Callable[..., None], *more: click.Option) -> dict[str,
 def _family_command(family: Family, run: Callable[..., None], more: tuple[click.Option, ...]) -> click.Command:
     """Return the command of a family: `run` is called with the settings, and with the values of the options `more`."""
 
-    def callback(address: str, handler: str, **given: Any) -> None:
+    def callback(address: str, handler: str, program: tuple[str, ...] = (), **given: Any) -> None:
         others = {option.name: given.pop(option.name) for option in more if option.name}
-        run(_settle(family, address, handler, given), **others)
+        run(_settle(family, address, handler, program, given), **others)
 
     return _FamilyCommand(
         family.word,
@@ -80,8 +99,8 @@ def _family_command(family: Family, run: Callable[..., None], more: tuple[click.
     )
 
 
-def _settle(family: Family, address: str, handler: str, given: dict[str, Any]) -> Settings:
-    model = _chosen_model({model: given.pop(model) for model in MODELS})
+def _settle(family: Family, address: str, handler: str, program: tuple[str, ...], given: dict[str, Any]) -> Settings:
+    model = _chosen_model({model: given.pop(model) for model in MODELS}, "fork" if program else "sync")
     given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "verbose" in given and "quiet" in given:
         raise UsageError("use", "--verbose and --quiet", "they exclude each other")
@@ -91,10 +110,10 @@ def _settle(family: Family, address: str, handler: str, given: dict[str, Any]) -
             f"--max {given['max']}",
             "without --threads or --fork, one request is served at a time by each worker",
         )
-    return Settings.settled(family.word, address, handler, model, **given)
+    return Settings.settled(family.word, address, handler, model, program, **given)
 
 
-def _chosen_model(flags: dict[str, bool]) -> str:
+def _chosen_model(flags: dict[str, bool], default: str) -> str:
     """Return the one concurrency model that was asked for; the command line beats the environment."""
     context = click.get_current_context()
     asked = [model for model in MODELS if flags[model]]
@@ -102,7 +121,7 @@ def _chosen_model(flags: dict[str, bool]) -> str:
     chosen = typed or asked
     if len(chosen) > 1:
         raise UsageError("use", " and ".join(f"--{model}" for model in chosen), "expected one concurrency model")
-    return chosen[0] if chosen else "sync"
+    return chosen[0] if chosen else default
 
 
 class _Launcher(click.Group):
@@ -116,7 +135,7 @@ class _Launcher(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage(ctx.command_path, "FAMILY ADDRESS [OPTIONS] [HANDLER]")
+        formatter.write_usage(ctx.command_path, "FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Families"):

@@ -15,7 +15,8 @@ from srvctl.address import unmapped
 from srvctl.assemble import assemble
 from srvctl.conversation import Connection, new_meter
 from srvctl.errors import ExitStatus
-from srvctl.loading import load
+from srvctl.loading import Loaded, load
+from srvctl.serving.models import SyncServing
 from srvctl.settings import Settings
 
 TYPE_CHECKING = False
@@ -79,12 +80,13 @@ class OneRequest(Base):
 
 def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
-    loaded = load(target, is_ready_made, True, settings.set)
+    loaded = _load_program(settings) if settings.program else load(target, is_ready_made, True, settings.set)
     assembled = assemble(settings, 1, sock.family, sock.type, True)
     server_class: Any = type(f"Single{assembled.__name__}", (OneRequest, assembled), {})
     # In the place of a listening socket, one that nobody can reach.
     server = server_class(sock.getsockname(), loaded.handler, sock=socket.socket(socket.AF_UNIX))
     server.connection = Connection(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    server.connection.setblocking(True)  # whatever it was before: the descriptor's flags were somebody else's
     server.connection.meter = new_meter()
     server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
 
@@ -92,6 +94,18 @@ def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_mad
     server.serve_forever()
     server.server_close()
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK
+
+
+def _load_program(settings: Settings) -> Loaded:
+    """Return the program, with nothing that whoever started this process left open in it for it to inherit."""
+    from srvctl import program
+
+    program.check_type(settings, True)
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+    return program.load(settings)
 
 
 def _take_signals(server: Any, loop: Loop) -> None:
@@ -104,7 +118,7 @@ def _take_signals(server: Any, loop: Loop) -> None:
             loop.wake()
             interrupt()
 
-    interrupt = server.interrupt if server.settings.model == "sync" else lambda: None
+    interrupt = server.interrupt if isinstance(server, SyncServing) else lambda: None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGALRM, lambda number, frame: interrupt())

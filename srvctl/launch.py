@@ -31,7 +31,7 @@ def launch(settings: Settings) -> ExitStatus:
     connection = _handed_over(settings)  # first of all: standard error may be the client
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
-    target, is_ready_made = ready_made.resolve(settings.handler)
+    target, is_ready_made = _resolved(settings)
     if connection is not None:
         return inetd.serve_one(settings, connection, target, is_ready_made)
     state = upgrade.handed_over()
@@ -57,7 +57,7 @@ def _handed_over(settings: Settings) -> socket.socket | None:
 def check(settings: Settings) -> dict[str, str]:
     """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
     log.configure("text", log.ERROR)
-    target, is_ready_made = ready_made.resolve(settings.handler)
+    target, is_ready_made = _resolved(settings)
     with _started(settings) as (signals, listener):
         setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
         said: dict[str, Any] = {}
@@ -67,8 +67,13 @@ def check(settings: Settings) -> dict[str, str]:
         "address": listener.address,
         "server": said["name"],
         "mix-ins": " -> ".join(said["mix_ins"]),
-        "handler": f"{settings.handler} ({said['file']})",
+        "program" if settings.program else "handler": f"{settings.served_by} ({said['file']})",
     }
+
+
+def _resolved(settings: Settings) -> tuple[str, bool]:
+    """Return what a worker imports, and whether it is a ready-made handler; a program is found by the worker."""
+    return ("", False) if settings.program else ready_made.resolve(settings.handler)
 
 
 @contextlib.contextmanager
@@ -118,9 +123,9 @@ def _log_style(settings: Settings) -> tuple[str, int]:
 def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
     """Tell everyone who waits for it that the server is ready."""
     if style == "terminal" and not settings.quiet:
-        banner.show(listener.address, said["mix_ins"], settings.handler, said["file"], settings)
+        banner.show(listener.address, said["mix_ins"], settings.served_by, said["file"], settings)
     else:
-        log.listening(listener.address, said["name"], settings.handler, settings.model, settings.max)
+        log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max)
     if settings.announce and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")

@@ -15,11 +15,9 @@ from srvctl.errors import LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
     from typing import Any
-
-    Handler = Callable[[Any, Any, Any], Any]
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 # Base classes that say what a handler was made for, ours and the standard library's; by name, so that neither
@@ -28,9 +26,9 @@ _HANDLER_MODULES = ("socketserver", "srvctl.socketserver.handlers")
 
 
 class Loaded:
-    """A handler that was loaded: what to call, and the file it came from."""
+    """A handler that was loaded, or a program: what to call or to start, and the file it came from."""
 
-    def __init__(self, handler: Handler, file: str) -> None:
+    def __init__(self, handler: Any, file: str) -> None:
         self.handler, self.file = handler, file
 
 
@@ -71,7 +69,7 @@ def _make_importable(directory: str) -> str:
 
     Behind, so that a ``socket.py`` beside the user's module replaces nothing that others import.
     """
-    if why := _unsafe(directory):
+    if why := why_unsafe(directory):
         return f"as root, directory {directory!r} is not searched: {why}"
     library = os.path.dirname(os.path.realpath(os.__file__))
     behind = [n for n, entry in enumerate(sys.path) if os.path.realpath(entry) == library or "lib-dynload" in entry]
@@ -79,8 +77,8 @@ def _make_importable(directory: str) -> str:
     return ""
 
 
-def _unsafe(path: str) -> str:
-    """Return why root must not import from `path`, or an empty string."""
+def why_unsafe(path: str) -> str:
+    """Return why root must not run what is at `path`, or an empty string."""
     if os.geteuid() != 0:
         return ""
     found = os.stat(path)
@@ -166,7 +164,7 @@ def _refuse_unsafe_module(name: str, what: str) -> None:
 
 
 def _refuse_unsafe_file(path: str, what: str) -> None:
-    if why := _unsafe(path):
+    if why := why_unsafe(path):
         raise LoadError("load", what, f"as root, {path!r} is not run: {why}")
 
 

@@ -25,6 +25,7 @@ _COLOURS = {ERROR: "\x1b[31m", WARNING: "\x1b[33m", NOTICE: "\x1b[1m", INFO: "",
 # A field is cut here, so that a peer cannot fill the disk with one event; frames of a traceback get more.
 FIELD_MAX = 1024
 TRACEBACK_MAX = 8192
+_NEEDS_QUOTES = frozenset(' "=\\')
 
 
 # One process has one log. `configure` is called once, before anything else runs.
@@ -42,6 +43,7 @@ def configure(style: str, threshold: int, fd: int = 2) -> Sink:
     """
     global _sink, _threshold, _style
     _sink, _threshold, _style = Sink(fd, lines_dropped), threshold, style
+    "".encode("unicode_escape")  # imports the codec, now that there are descriptors for it; see `escape`
     return _sink
 
 
@@ -55,6 +57,10 @@ def escape(value: object, limit: int = FIELD_MAX) -> str:
     if type(value) is float:
         return f"{value:.3f}"
     text = str(value)
+    if type(value) is int:
+        return text
+    if text.isascii() and text.isprintable() and 0 < len(text) <= limit and _NEEDS_QUOTES.isdisjoint(text):
+        return text  # nearly all are so
     if len(text) > limit:
         text = text[:limit] + "..."
     plain = text.encode("unicode_escape").decode("ascii")
@@ -75,7 +81,7 @@ def _format(style: str, priority: int, event: str, fields: dict[str, Any]) -> st
     if style == "json":
         return _format_json(priority, event, fields)
     frames = fields.pop("traceback", "")
-    text = event + "".join(f" {key}={escape(value)}" for key, value in fields.items())
+    text = event + "".join([f" {key}={escape(value)}" for key, value in fields.items()])
     if style == "terminal":
         clock = time.strftime("%H:%M:%S")
         below = "".join(f"\n    {line.encode('unicode_escape').decode()}" for line in frames.splitlines())
@@ -153,6 +159,10 @@ def resolved(name: str, address: str) -> None:
 
 def handler_loaded(handler: str, path: str) -> None:
     _event(INFO, "handler loaded", handler=handler, file=path)
+
+
+def program_found(program: str, path: str) -> None:
+    _event(INFO, "program found", program=program, file=path)
 
 
 def stale_socket_removed(path: str) -> None:
@@ -253,6 +263,45 @@ def conversation_ended(peer: str, seconds: float, received: int, sent: int, how:
     # A datagram that was answered is not news: at 100,000 of them a second the log would be the load.
     priority = DEBUG if is_datagram and how == "done" else INFO
     _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
+
+
+def program_ended(
+    peer: str, seconds: float, counted: dict[str, int], how: str, ending: dict[str, object], id: str, is_datagram: bool
+) -> None:
+    """The same event of a conversation with a program: its bytes if they are known, and how the program ended."""
+    priority = DEBUG if is_datagram and how == "done" else INFO
+    _event(priority, "ended", peer=peer, seconds=seconds, **counted, how=how, **ending, id=id)
+
+
+def program_said(peer: str, line: str) -> None:
+    _event(NOTICE, "program said", peer=peer, line=line)
+
+
+def program_not_started(peer: str, program: str, error: BaseException, suppressed: int) -> None:
+    _event(
+        ERROR,
+        "program not started",
+        peer=peer,
+        program=program,
+        error=describe(error),
+        suppressed=suppressed,
+        next="the client is refused",
+    )
+
+
+def program_in_vain(peer: str, program: str, suppressed: int, pause: float) -> None:
+    _event(
+        WARNING,
+        "program took nothing",
+        peer=peer,
+        program=program,
+        suppressed=suppressed,
+        retry_in=pause,
+    )
+
+
+def answer_dropped(peer: str, why: str, suppressed: int) -> None:
+    _event(WARNING, "answer dropped", peer=peer, why=why, suppressed=suppressed)
 
 
 def conversation_cut(peer: str, age: float, why: str) -> None:

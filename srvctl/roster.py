@@ -88,14 +88,21 @@ class Roster:
     """Start, replace and retire workers. Owns all of them; `events` is told what came of it.
 
     `start` makes a worker that is to take a share of the whole: the index of its slot, and how many slots there are.
-    `graceful`, in seconds, is how long a worker that retires may take; `start_limit` how many tries in a row may fail.
+    `graceful`, in seconds, is how long a worker that retires may take, `patience` how late it may be with that, and
+    `start_limit` how many tries in a row may fail.
     """
 
     def __init__(
-        self, loop: Loop, start: Callable[[int, int], WorkerProcess], graceful: float, start_limit: int, events: Events
+        self,
+        loop: Loop,
+        start: Callable[[int, int], WorkerProcess],
+        graceful: float,
+        start_limit: int,
+        events: Events,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._loop, self._start, self._events = loop, start, events
-        self._graceful, self._start_limit = graceful, start_limit
+        self._graceful, self._start_limit, self._patience = graceful, start_limit, patience
         self.slots: list[Slot] = []
         self.retiring: set[WorkerProcess] = set()
         self.restarts = 0
@@ -304,7 +311,7 @@ class Roster:
 
     def _await_end(self, worker: WorkerProcess) -> None:
         self.retiring.add(worker)
-        self._loop.call_at(monotonic() + self._graceful + PATIENCE_SECONDS, lambda: self._kill_late(worker))
+        self._loop.call_at(monotonic() + self._graceful + self._patience, lambda: self._kill_late(worker))
 
     def _kill_late(self, worker: WorkerProcess) -> None:
         if worker in self.retiring:

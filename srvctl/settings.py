@@ -2,7 +2,8 @@
 
 The parser, ``--help``, the environment variables and the test that checks the manual page are made from
 `OPTIONS`. A `Settings` is complete and valid when it exists: no module looks at it twice. It travels to
-the worker as a dict of plain values, so nothing here may cost a worker much to import.
+the worker as a dict of plain values, so nothing here may cost a worker much to import. It is as long as there are
+options: each is a few lines that say what it is, and no more.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from srvctl.values import (
     parse_assignment,
     parse_backlog,
     parse_count,
+    parse_limit,
     parse_mode,
+    parse_nice,
     parse_owner,
     parse_seconds,
     parse_size,
     parse_text,
+    parse_variable,
 )
 
 TYPE_CHECKING = False
@@ -41,6 +45,9 @@ MODELS = ("sync", "threads", "fork")
 # What is served at the same time unless --max says otherwise. 40 is the original's; 512 threads cost
 # about 40 MiB when all of them serve. A server without concurrency serves one.
 DEFAULT_MAX = {"sync": 1, "threads": 512, "fork": 40}
+
+# Between SIGTERM and SIGKILL for a program that is cut. A stop takes so much longer than its deadline at most.
+TERM_SECONDS = 2.0
 
 
 class Option(Generic[T]):
@@ -89,8 +96,13 @@ class Option(Generic[T]):
         """Return `value` as it would stand on a command line; what `parse` reads."""
         if self.parse is parse_mode:
             return f"{value:04o}"
-        if self.parse is parse_assignment:
-            return "=".join(value)
+        if self.parse in (parse_assignment, parse_variable):
+            name, text = value
+            return name if text is None else f"{name}={text}"
+        if self.parse is parse_limit:
+            name, soft, hard = value
+            words = ["unlimited" if limit == -1 else str(limit) for limit in (soft, hard)]
+            return f"{name}={words[0] if soft == hard else ':'.join(words)}"
         return f"{value:.15g}" if isinstance(value, float) else str(value)
 
     @property
@@ -106,15 +118,17 @@ class Settings:
     """What was asked for, complete, valid and frozen.
 
     `family` and `address` are the words of the command line, `handler` the handler's dotted path, `model`
-    one of `MODELS`. Make one with `settled`; `values` holds what differs from the defaults.
+    one of `MODELS`, `program` the words of a program that serves instead of a handler, or none. Make one with
+    `settled`; `values` holds what differs from the defaults.
     """
 
-    __slots__ = ("address", "family", "handler", "model", "values")
+    __slots__ = ("address", "family", "handler", "model", "program", "values")
 
     family: str
     address: str
     handler: str
     model: str
+    program: tuple[str, ...]
     values: Mapping[str, Any]
 
     max = Option(
@@ -246,6 +260,73 @@ class Settings:
         default_text="what the handler declares",
         multiple=True,
     )
+    datagram_wait = Option(
+        "--datagram-wait",
+        False,
+        "Give the program the datagram socket itself, and wait for it to end; inetd's wait.",
+        group="Program",
+        flag=True,
+    )
+    program_stderr = Option(
+        "--program-stderr",
+        "log",
+        "Where the program's standard error goes: a log line for each of its lines, ours, the client, nowhere.",
+        group="Program",
+        choices=("log", "inherit", "socket", "null"),
+    )
+    env = Option[tuple[tuple[str, str | None], ...]](
+        "--env",
+        (),
+        "Pass the variable NAME on to the program, or set it; repeatable.",
+        group="Program",
+        parse=parse_variable,
+        metavar="NAME[=VALUE]",
+        default_text="a short list, and what is known of the connection",
+        multiple=True,
+    )
+    keep_env = Option(
+        "--keep-env",
+        False,
+        "Pass the whole environment on to the program.",
+        group="Program",
+        flag=True,
+    )
+    chdir = Option(
+        "--chdir",
+        "",
+        "Run the program in this directory.",
+        group="Program",
+        metavar="DIRECTORY",
+        default_text="where srvctl runs",
+    )
+    umask = Option[int](
+        "--umask",
+        -1,
+        "Run the program with this umask, in octal.",
+        group="Program",
+        parse=parse_mode,
+        metavar="MODE",
+        default_text="srvctl's own",
+    )
+    rlimit = Option[tuple[tuple[str, int, int], ...]](
+        "--rlimit",
+        (),
+        "Set a resource limit on the program, such as NOFILE=64 or CPU=10:20; repeatable.",
+        group="Program",
+        parse=parse_limit,
+        metavar="NAME=VALUE",
+        default_text="srvctl's own",
+        multiple=True,
+    )
+    nice = Option(
+        "--nice",
+        0,
+        "Add so much to the nice value of the program, and of the worker that runs it.",
+        group="Program",
+        parse=parse_nice,
+        metavar="N",
+        default_text="0",
+    )
     idle_timeout = Option(
         "--idle-timeout",
         0.0,
@@ -303,9 +384,19 @@ class Settings:
     )
     quiet = Option("-q --quiet", False, "Log warnings and errors only.", group="Output", flag=True)
 
-    def __init__(self, family: str, address: str, handler: str, model: str, values: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        family: str,
+        address: str,
+        handler: str,
+        model: str,
+        values: Mapping[str, Any],
+        program: tuple[str, ...] = (),
+    ) -> None:
         for name, value in zip(
-            ("family", "address", "handler", "model"), (family, address, handler, model), strict=True
+            ("family", "address", "handler", "model", "program"),
+            (family, address, handler, model, program),
+            strict=True,
         ):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "values", dict(values))
@@ -314,18 +405,37 @@ class Settings:
         raise AttributeError(f"settings are frozen; {name} cannot be set")
 
     def __repr__(self) -> str:
-        return f"Settings({self.family} {self.address} --{self.model} {self.handler} {self.values})"
+        return f"Settings({self.family} {self.address} --{self.model} {self.served_by} {self.values})"
+
+    @property
+    def served_by(self) -> str:
+        """The handler, or the program as a shell would read it, in one line for people."""
+        if not self.program:
+            return self.handler
+        import shlex
+
+        return shlex.join(self.program)
+
+    @property
+    def term_seconds(self) -> float:
+        """How long behind the deadline of a stop a worker may still be ending what it cut."""
+        return TERM_SECONDS if self.program else 0.0
 
     @classmethod
-    def settled(cls, family: str, address: str, handler: str, model: str, **given: Any) -> Settings:
-        """Return settings with the defaults that depend on other options filled in."""
+    def settled(
+        cls, family: str, address: str, handler: str, model: str, program: tuple[str, ...] = (), **given: Any
+    ) -> Settings:
+        """Return settings with the defaults that depend on other options filled in. Raises `UsageError`."""
         workers = given.get("workers", 1)
+        _check_fit(family, bool(program), given)
+        if given.get("datagram_wait"):
+            given["max"] = 1
         given["max"] = given.get("max") or (DEFAULT_MAX[model] if model != "sync" else workers)
         if given["max"] < workers:
             raise UsageError(
                 "share", f"--max {given['max']} out to {workers} workers", "expected at least one for each"
             )
-        return cls(family, address, handler, model, given)
+        return cls(family, address, handler, model, given, program)
 
     def to_wire(self) -> dict[str, Any]:
         """Return plain values that `from_wire` in another process makes the same settings of."""
@@ -335,3 +445,20 @@ class Settings:
     def from_wire(cls, plain: dict[str, Any]) -> Settings:
         """Return the settings that `to_wire` wrote."""
         return cls(**plain)
+
+
+def _check_fit(family: str, is_program: bool, given: Mapping[str, Any]) -> None:
+    """Refuse options that are for the other kind of server."""
+    if not is_program:
+        if stray := next((o for o in OPTIONS if o.group == "Program" and o.name in given), None):
+            raise UsageError("use", stray.long_flag, "it is for a program, and there is none behind --")
+        return
+    if given.get("set"):
+        raise UsageError("use", "--set", "it is for a handler, and a program has no attributes; see --env")
+    if given.get("datagram_wait"):
+        if family not in ("fd", "unix-dgram") and not family.startswith("udp"):
+            raise UsageError("use", "--datagram-wait", f"{family} is for connections")
+        if given.get("workers", 1) > 1 or given.get("max", 1) > 1:
+            raise UsageError("use", "--datagram-wait", "one program has the socket; expected one worker, and --max 1")
+    elif given.get("program_stderr") == "socket" and (family == "unix-dgram" or family.startswith("udp")):
+        raise UsageError("use", "--program-stderr socket", "a program that gets one datagram has no socket")

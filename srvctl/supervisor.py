@@ -50,7 +50,10 @@ class Supervisor:
         self._on_ready = on_ready
         self._life = Lifecycle()
         self.loop = Loop()
-        self._roster = Roster(self.loop, self._start_worker, settings.graceful, settings.start_limit, self)
+        self._patience = PATIENCE_SECONDS + settings.term_seconds
+        self._roster = Roster(
+            self.loop, self._start_worker, settings.graceful, settings.start_limit, self, self._patience
+        )
         self._watch = Watch(self.loop, self._roster, settings)
         self._notices = Notices(listener.address, settings.graceful)
         self._drain_began = 0.0
@@ -152,7 +155,7 @@ class Supervisor:
         elif worker.failure:
             self._end(_reported(worker.failure))
         else:
-            handler = f"handler {self._settings.handler!r}"
+            handler = "the program" if self._settings.program else f"handler {self._settings.handler!r}"
             self._end(LoadError("load", handler, f"the worker ended with {how} while it loaded it"))
 
     def on_reloaded(self, why_not: str) -> None:
@@ -229,7 +232,7 @@ class Supervisor:
         if not self._settings.fd_store:  # what is left with the service manager must stay as it is
             self._listener.seal()
         self._listener.close()
-        self.loop.call_at(self._drain_began + self._settings.graceful + PATIENCE_SECONDS, self._kill_workers)
+        self.loop.call_at(self._drain_began + self._settings.graceful + self._patience, self._kill_workers)
         self._roster.drain()
         if number == signal.SIGQUIT:
             self._hurry()
@@ -237,7 +240,7 @@ class Supervisor:
     def _hurry(self) -> None:
         for worker in self._roster:
             worker.channel.send("hurry")
-        self.loop.call_at(monotonic() + PATIENCE_SECONDS, self._kill_workers)
+        self.loop.call_at(monotonic() + self._patience, self._kill_workers)
 
     def _kill_workers(self) -> None:
         for worker in self._roster:

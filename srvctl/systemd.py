@@ -33,6 +33,11 @@ PRIVATE_VARIABLES = (
 )
 
 
+def is_private(name: str) -> bool:
+    """Tell whether an environment variable is about this process and no other: one of those above, or of their kind."""
+    return name in PRIVATE_VARIABLES or name.startswith(("LISTEN_", "WATCHDOG_"))
+
+
 def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str]:
     """Return the descriptors that were passed to this very process, by number, with their names."""
     if environ.get("LISTEN_PID") != str(os.getpid()):

@@ -65,7 +65,7 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
     address = parse(family, settings.address)
     if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
-    for text in (settings.address, settings.handler, os.getcwd()):
+    for text in (settings.address, settings.handler, *settings.program, os.getcwd()):
         if any(_is_unwritable(character) for character in text):
             raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
     made = {f"{name}.service": _service(settings, family, address, name, with_socket, systemd_version)}
@@ -75,7 +75,11 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
 
 
 def default_name(settings: Settings) -> str:
-    """Return a name for the units: srvctl, the family, and the handler's own name."""
+    """Return a name for the units: srvctl, the family, and the handler's or the program's own name."""
+    if settings.program:
+        file = os.path.basename(settings.program[0]).partition(".")[0]
+        own = "".join(character for character in file if character in _NAME_CHARACTERS)
+        return f"srvctl-{settings.family}-{own or 'program'}"
     own = settings.handler.replace(":", ".").rstrip(".").rpartition(".")[2].lower()
     return f"srvctl-{settings.family}-{own if own.isidentifier() and own.isascii() else 'handler'}"
 
@@ -118,7 +122,7 @@ def _service(
     reloads = systemd_version >= NOTIFY_RELOAD_VERSION
     lines = [
         "[Unit]",
-        f"Description=srvctl {_percent(settings.family)} {_percent(settings.address)} {_percent(settings.handler)}",
+        f"Description=srvctl {_percent(settings.family)} {_percent(settings.address)} {_percent(settings.served_by)}",
         *(["After=network.target"] if is_ip else []),
         "",
         "[Service]",
@@ -139,18 +143,25 @@ def _service(
         f"ProtectHome={'read-only' if _is_at_home(os.getcwd()) or _is_at_home(sys.prefix) else 'yes'}",
         *_capabilities(address, with_socket),
         f"RestrictAddressFamilies={_families(family)}",
-        _HARDENING,
+        _hardening(settings),
         "[Install]",
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _hardening(settings: Settings) -> str:
+    """Return the hardening that leaves a worker what it is asked to do: nice(2) and setrlimit(2) are in @resources."""
+    if settings.rlimit or settings.nice:
+        return _HARDENING.replace("~@privileged @resources", "~@privileged")
+    return _HARDENING
+
+
 def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
     program = shutil.which(sys.argv[0]) if os.path.basename(sys.argv[0]) == "srvctl" else None
     words = [os.path.abspath(program)] if program else [sys.executable, "-m", "srvctl"]
     words += ["fd", name] if with_socket else [settings.family, settings.address]
-    if settings.model != "sync":
+    if settings.model != ("fork" if settings.program else "sync"):
         words.append(f"--{settings.model}")
     most = settings.workers if settings.model == "sync" else DEFAULT_MAX[settings.model]
     for option in OPTIONS:
@@ -158,7 +169,7 @@ def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
         is_sockets = with_socket and option.group == "Socket"
         if value == option.default or is_sockets or option.name in ("announce", "fd_store"):
             continue
-        if option.name == "max" and value == most:
+        if option.name == "max" and (value == most or settings.datagram_wait):
             continue
         if option.flag:
             words.append(option.long_flag)
@@ -167,7 +178,7 @@ def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
                 words += [option.long_flag, option.text_of(one)]
     if not with_socket:
         words.append("--fd-store")
-    return [*words, settings.handler]
+    return [*words, "--", *settings.program] if settings.program else [*words, settings.handler]
 
 
 def _percent(text: str) -> str:

@@ -5,6 +5,12 @@ from __future__ import annotations
 # listen(2) cuts this to /proc/sys/net/core/somaxconn, the kernel's maximum.
 BACKLOG_OF_THE_KERNEL = 2**31 - 1
 
+# getrlimit(2), those of the resource module, which a worker has no other use for.
+LIMITS = (
+    *("AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "NICE"),
+    *("NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK"),
+)
+
 
 def parse_count(text: str) -> int:
     """Read a whole number of at least 1."""
@@ -71,6 +77,49 @@ def parse_assignment(text: str) -> tuple[str, str]:
     if not equals or not name.isidentifier():
         raise ValueError("expected NAME=VALUE")
     return name, value
+
+
+def parse_variable(text: str) -> tuple[str, str | None]:
+    """Read NAME, a variable to be passed on, or NAME=VALUE."""
+    from srvctl.environment import is_reserved
+
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and name.isascii()) or "\0" in value:
+        raise ValueError("expected NAME or NAME=VALUE")
+    if is_reserved(name):
+        raise ValueError(f"expected another name: {name} is about a connection, or about srvctl itself")
+    return name, value if equals else None
+
+
+def parse_limit(text: str) -> tuple[str, int, int]:
+    """Read NAME=VALUE or NAME=SOFT:HARD, a name of getrlimit(2) without RLIMIT_; -1 is unlimited."""
+    name, _, values = text.partition("=")
+    name = name.upper()
+    if name not in LIMITS:
+        raise ValueError(f"expected NAME=VALUE, with a name of {', '.join(LIMITS)}")
+    soft, _, hard = values.partition(":")
+    limits = [_limit(value) for value in (soft, hard or soft)]
+    if limits[1] != -1 and (limits[0] == -1 or limits[0] > limits[1]):
+        raise ValueError("expected a soft limit that is not above the hard one")
+    return name, limits[0], limits[1]
+
+
+def _limit(text: str) -> int:
+    if text in ("unlimited", "infinity"):
+        return -1
+    factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
+    number = text if factor == 1 else text[:-1]
+    if not (number.isascii() and number.isdecimal()) or int(number) * factor >= 2**63:
+        raise ValueError("expected VALUE or SOFT:HARD, numbers, with K, M or G behind them, or unlimited")
+    return int(number) * factor
+
+
+def parse_nice(text: str) -> int:
+    """Read what is added to the nice value, nice(2)."""
+    digits = text.removeprefix("+").removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()) or int(digits) > 39:
+        raise ValueError("expected a whole number from -39 to 39")
+    return -int(digits) if text.startswith("-") else int(digits)
 
 
 def parse_text(text: str) -> str:

@@ -17,6 +17,7 @@ from time import monotonic, monotonic_ns
 from srvctl import log
 from srvctl.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.errors import LaunchError
+from srvctl.session import kill_session
 from srvctl.settings import Settings
 
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from srvctl.loading import Loaded
     from srvctl.serving.draining import Draining
     from srvctl.socketserver.loop import Loop
 
@@ -86,19 +88,31 @@ class Worker:
     def load(self) -> None:
         """Import the handler, assemble the server on the inherited socket, and say ready. Raises `LaunchError`."""
         from srvctl.assemble import assemble, mix_ins
-        from srvctl.loading import load
 
         sock = _take_socket(self.setup["listener"])
         is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()
-        loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)
+        loaded = self._load_what_serves(is_stream)
         most = share(self.settings.max, self.setup["index"], self.setup["count"])
         server_class = assemble(self.settings, most, sock.family, sock.type, self.setup["is_own"])
         self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)
         if not is_stream:
             self.server._ask_for_destination()  # type: ignore[attr-defined]
-        log.handler_loaded(self.settings.handler, loaded.file)
         self.channel.send("ready", mix_ins=mix_ins(server_class), name=server_class.__name__, file=loaded.file)
+
+    def _load_what_serves(self, is_stream: bool) -> Loaded:
+        if self.settings.program:
+            from srvctl import program
+
+            program.check_type(self.settings, is_stream)
+            loaded = program.load(self.settings)
+            log.program_found(self.settings.program[0], loaded.file)
+            return loaded
+        from srvctl.loading import load
+
+        loaded = load(self.setup["target"], self.setup["is_ready_made"], is_stream, self.settings.set)
+        log.handler_loaded(self.settings.handler, loaded.file)
+        return loaded
 
     def _take_signals(self) -> None:
         """Leave stopping to the supervisor: a service manager may send TERM to every process that we have.
@@ -147,7 +161,7 @@ class Worker:
             self._beat(loop)
         if self.setup["tells_figures"] or self.settings.max_served or self.settings.max_rss:
             self.server.on_change = lambda: self._on_change(loop)
-        if self.settings.model == "sync":
+        if self.settings.model == "sync" and not self.settings.program:
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.signal(signal.SIGIO, self._on_alarm)
             self.channel.raise_signal(signal.SIGIO)
@@ -210,6 +224,9 @@ class Worker:
                     self.channel.send("figures", **self.server.figures())
         except ChannelClosed:
             log.supervisor_gone()
+            if self.settings.program:
+                self.channel.close()  # a descriptor, where there may be none left
+                kill_session(os.getpid())
             # This process leads a group: its children, and what a handler started, go with it.
             os.killpg(0, signal.SIGKILL)
 

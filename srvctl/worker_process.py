@@ -13,6 +13,7 @@ import srvctl
 from srvctl import systemd
 from srvctl.channel import LAST_STACKS, Channel
 from srvctl.listening import Listener
+from srvctl.session import kill_session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ _BOOT = (
 class WorkerProcess:
     """A worker that was started, by this supervisor or by the one before it. Owns its descriptors until `close`.
 
-    The process leads a process group: what it forks and what its handler starts can be ended with it.
+    The process leads a process group: what it forks and what its handler starts can be ended with it. One that runs
+    programs leads a session: they are in process groups of their own, and can be ended with it too.
     """
 
     def __init__(self, pid: int, pidfd: int, stacks: int, channel: Channel) -> None:
@@ -61,7 +63,8 @@ class WorkerProcess:
                 os.set_blocking(stacks, False)
                 os.set_blocking(their_stacks, False)  # what does not fit is lost; nobody hangs on it
                 passed = {"listener": listener.socket.fileno(), "control": theirs.fileno(), "stacks": their_stacks}
-                pid = _spawn(theirs.fileno(), list(passed.values()), announces)
+                runs_programs = bool(setup["settings"]["program"])
+                pid = _spawn(theirs.fileno(), list(passed.values()), announces, runs_programs)
             pidfd = os.pidfd_open(pid)
             channel.send("setup", **setup, **passed)
             on_failure.pop_all()
@@ -112,9 +115,10 @@ class WorkerProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End the worker and everything in its process group, now."""
+        """End the worker and everything in its process group, and in its session if it leads one, now."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        kill_session(self.pid)
 
     @property
     def age(self) -> float:
@@ -174,8 +178,11 @@ class WorkerProcess:
         self.channel.close()
 
 
-def _spawn(control: int, passed: list[int], announces: bool) -> int:
-    """Start the interpreter of a worker, with `passed` and the first three descriptors open, and no others."""
+def _spawn(control: int, passed: list[int], announces: bool, is_session: bool) -> int:
+    """Start the interpreter of a worker, with `passed` and the first three descriptors open, and no others.
+
+    It leads a process group, with `is_session` also a session.
+    """
     root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
     actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     if announces:
@@ -187,5 +194,5 @@ def _spawn(control: int, passed: list[int], announces: bool) -> int:
         [sys.executable, "-P", "-c", _BOOT, root, str(control)],
         systemd.without_private(),
         file_actions=actions,
-        setpgroup=0,
+        **({"setsid": True} if is_session else {"setpgroup": 0}),
     )

@@ -102,6 +102,14 @@ SAMPLES = {
     "socket_mode": ("0600", 0o600),
     "socket_owner": ("root:root", "root:root"),
     "set": ("a=1", (("a", "1"),)),
+    "datagram_wait": ("on", True),
+    "program_stderr": ("null", "null"),
+    "env": ("A=b=c", (("A", "b=c"),)),
+    "keep_env": ("1", True),
+    "chdir": ("/tmp", "/tmp"),
+    "umask": ("027", 0o027),
+    "rlimit": ("nofile=16:1K", (("NOFILE", 16, 1024),)),
+    "nice": ("-5", -5),
     "idle_timeout": ("250ms", 0.25),
     "timeout": ("1m", 60.0),
     "graceful": ("0", 0.0),
@@ -117,14 +125,38 @@ SAMPLES = {
 def test_an_option_comes_from_the_line_or_the_environment(settle, monkeypatch, option: Option[object]) -> None:  # type: ignore[no-untyped-def]
     """With the same value; an empty variable is none."""
     text, value = SAMPLES[option.name]
+    program = ["--", "cat"] if option.group == "Program" else []
     for flag in option.flags:
         words = [flag] if option.flag else [flag, text]
-        assert getattr(settle("tcp", ":0", "--fork", *words), option.name) == value
+        assert getattr(settle("udp", ":0", "--fork", *words, *program), option.name) == value
     monkeypatch.setenv(option.envvar, text)
-    assert getattr(settle("tcp", ":0", "--fork"), option.name) == value
+    assert getattr(settle("udp", ":0", "--fork", *program), option.name) == value
     monkeypatch.setenv(option.envvar, "")
     expected = 40 if option.name == "max" else option.default
-    assert getattr(settle("tcp", ":0", "--fork"), option.name) == expected
+    assert getattr(settle("udp", ":0", "--fork", *program), option.name) == expected
+
+
+def test_what_is_behind_the_dashes_is_a_program(settle) -> None:  # type: ignore[no-untyped-def]
+    """With all of its words, options and dashes among them; each request has a process of its own."""
+    settled = settle("tcp", ":0", "-q", "--", "./serve", "--max", "3", "--", "-x")
+    assert (settled.program, settled.handler) == (("./serve", "--max", "3", "--", "-x"), "")
+    assert (settled.model, settled.max, settled.served_by) == ("fork", 40, "./serve --max 3 -- -x")
+
+
+@pytest.mark.parametrize(("model", "most"), [("--sync", 1), ("--threads", 512), ("--fork", 40)])
+def test_a_model_says_how_many_programs_there_may_be(settle, model: str, most: int) -> None:  # type: ignore[no-untyped-def]
+    """As with a handler."""
+    assert settle("tcp", ":0", model, "--", "cat").max == most
+    assert settle("udp", ":0", model, "--datagram-wait", "--", "cat").max == 1
+
+
+def test_variables_and_limits_may_be_given_more_than_once(settle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """A variable without a value is passed on."""
+    settled = settle("tcp", ":0", "--env", "A", "--env", "B=1 2", "--rlimit", "core=0", "--rlimit", "cpu=5", "--", "x")
+    assert settled.env == (("A", None), ("B", "1 2"))
+    assert settled.rlimit == (("CORE", 0, 0), ("CPU", 5, 5))
+    monkeypatch.setenv("SRVCTL_ENV", "A B=1")
+    assert settle("tcp", ":0", "--", "x").env == (("A", None), ("B", "1"))
 
 
 def test_what_is_typed_wins_over_the_environment(settle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -167,6 +199,26 @@ def test_several_assignments_of_the_environment_are_separated_by_space(settle, m
         (["tcp", ":0", "--timeout", "x"], "cannot use --timeout 'x': expected seconds"),
         (["tcp", ":0", "--socket-mode", "9"], "cannot use --socket-mode '9': expected permission bits in octal"),
         (["tcp", ":0", "-v", "-q"], "cannot use --verbose and --quiet: they exclude each other"),
+        (["tcp", ":0", "--"], "cannot run a program: there is none behind --"),
+        (["tcp", "--", "cat"], "cannot serve tcp: ADDRESS is missing"),
+        (["tcp", ":0", "echo", "--", "cat"], "cannot serve handler 'echo' and a program: expected one of them"),
+        (["tcp", ":0", "--set", "a=1", "--", "cat"], "cannot use --set: it is for a handler"),
+        (["tcp", ":0", "--datagram-wait", "--", "cat"], "cannot use --datagram-wait: tcp is for connections"),
+        (["unix-seqpacket", "x", "--datagram-wait", "--", "cat"], "cannot use --datagram-wait: unix-seqpacket is for"),
+        (["udp", ":0", "--datagram-wait", "--workers", "2", "--", "cat"], "cannot use --datagram-wait: one program"),
+        (["udp", ":0", "--datagram-wait", "--max", "2", "--", "cat"], "cannot use --datagram-wait: one program"),
+        (["udp", ":0", "--program-stderr", "socket", "--", "cat"], "cannot use --program-stderr socket: a program"),
+        (["udp", ":0", "--datagram-wait"], "cannot use --datagram-wait: it is for a program, and there is none"),
+        (["tcp", ":0", "--keep-env", "echo"], "cannot use --keep-env: it is for a program, and there is none"),
+        (["tcp", ":0", "--umask", "0", "echo"], "cannot use --umask: it is for a program, and there is none"),
+        (["tcp", ":0", "--env", "=x", "--", "cat"], "cannot use --env '=x': expected NAME or NAME=VALUE"),
+        (["tcp", ":0", "--env", "LISTEN_FDS=3", "--", "cat"], "cannot use --env 'LISTEN_FDS=3': expected another name"),
+        (["tcp", ":0", "--env", "TCPREMOTEIP", "--", "cat"], "cannot use --env 'TCPREMOTEIP': expected another name"),
+        (["tcp", ":0", "--rlimit", "x=1", "--", "cat"], "cannot use --rlimit 'x=1': expected NAME=VALUE, with a name"),
+        (["tcp", ":0", "--rlimit", "core=2:1", "--", "cat"], "cannot use --rlimit 'core=2:1': expected a soft limit"),
+        (["tcp", ":0", "--rlimit", "core", "--", "cat"], "cannot use --rlimit 'core': expected VALUE or SOFT:HARD"),
+        (["tcp", ":0", "--nice", "x", "--", "cat"], "cannot use --nice 'x': expected a whole number from -39 to 39"),
+        (["tcp", ":0", "--program-stderr", "x", "--", "cat"], "cannot use --program-stderr 'x': expected log or"),
         (["check", "tcq", ":1"], "cannot serve 'tcq': no such family; expected tcp, tcp4, "),
         (["check", "tcp"], "cannot serve tcp: ADDRESS is missing"),
     ],
@@ -236,7 +288,9 @@ def test_without_words_the_help_is_shown_and_the_status_is_2(served, capsys) -> 
     """On standard error: nobody asked for it."""
     assert cli.run([]) == 2
     said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("Usage: srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]\n")
+    assert said.out == "" and said.err.startswith(
+        "Usage: srvctl FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]\n"
+    )
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["tcp", "--help"], ["check", "--help"], ["check", "unix", "-h"]])
@@ -245,7 +299,10 @@ def test_help_is_grouped(served, capsys, words: list[str]) -> None:  # type: ign
     assert cli.run(words) == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
-    assert headings[-7:] == ["Concurrency:", "Workers:", "Socket:", "Handler:", "Time:", "Output:", "Other:"]
+    assert headings[-8:] == [
+        *("Concurrency:", "Workers:", "Socket:", "Handler:"),
+        *("Program:", "Time:", "Output:", "Other:"),
+    ]
 
 
 def test_the_version_is_shown(served, capsys) -> None:  # type: ignore[no-untyped-def]

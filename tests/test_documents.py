@@ -16,6 +16,7 @@ import pytest
 
 from srvctl import cli, log, options, systemd
 from srvctl.address import Family
+from srvctl.environment import CONNECTION_ID, CONNECTION_NAMES, INHERITED
 from srvctl.errors import ExitStatus
 from srvctl.lifecycle import TRANSITIONS, Event, State
 from srvctl.settings import MODELS, OPTIONS
@@ -75,6 +76,10 @@ def events() -> dict[str, tuple[str, set[str]]]:
                 level, name = call.args
                 assert isinstance(level, ast.Name) and isinstance(name, ast.Constant)
                 fields = {keyword.arg for keyword in call.keywords if keyword.arg}
+                if name.value in found:  # an event that two kinds of server log
+                    level_of_both, others = found[name.value]
+                    found[name.value] = (level_of_both, fields | others)
+                    continue
                 found[name.value] = (level.id.lower(), fields)
     return found
 
@@ -157,7 +162,7 @@ def test_the_page_has_every_event_of_the_log_with_its_level_and_fields() -> None
         wanted_level, wanted = written[name]
         assert level in (wanted_level, "info" if wanted_level == "priority" else wanted_level), name
         assert wanted <= fields, name
-        assert fields == wanted or name in ("state", "handler failed"), f"{name} has fields of a mapping"
+        assert fields == wanted or name in ("state", "handler failed", "ended"), f"{name} has fields of a mapping"
 
 
 def test_the_figures_of_a_state_are_those_of_the_page() -> None:
@@ -176,6 +181,19 @@ def test_the_page_has_every_variable_of_systemd() -> None:
     assert set(systemd.PRIVATE_VARIABLES) == set(
         re.findall(r"\b(?:LISTEN|NOTIFY|WATCHDOG|JOURNAL)_[A-Z]+\b", section("ENVIRONMENT"))
     )
+
+
+def test_the_page_has_the_variables_of_a_program() -> None:
+    """All that it inherits, and none of a connection that is never set."""
+    text = section("PROGRAMS")
+    named = set(re.findall(r"[A-Z][A-Z0-9_]+", " ".join(re.findall(r"^\.(?:It )?Ev (.+)$", text, re.MULTILINE))))
+    assert set(INHERITED) <= named
+    ours = named - set(INHERITED) - {"LC_", "PROTO"}
+    assert ours <= CONNECTION_NAMES
+    assert {name for name in CONNECTION_NAMES if re.fullmatch(r"(TCP|UDP|IPC|VSOCK)(LOCAL|REMOTE).*", name)} <= ours | {
+        *(proto + name for proto in ("TCP", "UDP") for name in ("LOCALHOST", "REMOTEHOST", "REMOTEINFO")),
+        *("IPCLOCALUID", "IPCLOCALGID", "IPCLOCALPID"),
+    }
 
 
 # --- help
@@ -228,7 +246,7 @@ def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= flags | others
     assert {"--" + f for f in re.findall(r"Fl -([a-z-]+)", PAGE)} <= flags | others
     variables = {option.envvar for option in OPTIONS} | {f"SRVCTL_{m.upper()}" for m in MODELS} | {"SRVCTL_"}
-    assert set(re.findall(r"(?<!_)SRVCTL_[A-Z_]*", README + PAGE)) <= variables | {"SRVCTL_COMPLETE"}
+    assert set(re.findall(r"(?<!_)SRVCTL_[A-Z_]*", README + PAGE)) <= variables | {"SRVCTL_COMPLETE", CONNECTION_ID}
 
 
 def test_the_states_are_drawn_as_they_are_in_the_code() -> None:
@@ -293,9 +311,9 @@ def readme_place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_readme_has_five_examples() -> None:
+def test_readme_has_six_examples() -> None:
     """Each with what it prints."""
-    assert len(EXAMPLES) == chapter("Examples").count("```sh\n") == 5
+    assert len(EXAMPLES) == chapter("Examples").count("```sh\n") == 6
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -360,3 +361,10 @@ def test_a_terminal_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not log.to_terminal()
     monkeypatch.setattr(sys, "stderr", None)
     assert not log.to_terminal()
+
+
+def test_what_escapes_is_loaded_before_anything_is_logged() -> None:
+    """A codec is a file: without descriptors, the first line that needs it would raise in whoever logs."""
+    code = "import sys; from srvctl import log; log.configure('text', 6)\n"
+    code += "sys.exit('encodings.unicode_escape' not in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

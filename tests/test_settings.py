@@ -21,6 +21,9 @@ PARSERS = [
     module.parse_assignment,
     module.parse_size,
     module.parse_text,
+    module.parse_variable,
+    module.parse_limit,
+    module.parse_nice,
 ]
 
 
@@ -28,7 +31,7 @@ PARSERS = [
 def test_an_option_is_complete(option: Option[object]) -> None:
     """The help has a sentence, a heading, a default to show, and what stands for the value."""
     assert option.help.endswith(".") and option.help[0].isupper()
-    assert option.group in ("Concurrency", "Workers", "Socket", "Handler", "Time", "Output")
+    assert option.group in ("Concurrency", "Workers", "Socket", "Handler", "Program", "Time", "Output")
     assert option.default_text or option.flag or option.choices or option.default
     assert option.flag or option.choices or option.metavar
 
@@ -101,6 +104,14 @@ VALUES = {
     "socket_mode": st.integers(0, 0o777),
     "socket_owner": st.text(min_size=1),
     "set": st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    "datagram_wait": st.booleans(),
+    "program_stderr": st.sampled_from(["log", "inherit", "socket", "null"]),
+    "env": st.lists(st.tuples(st.text(), st.none() | st.text())).map(tuple),
+    "keep_env": st.booleans(),
+    "chdir": st.text(),
+    "umask": st.integers(0, 0o777),
+    "rlimit": st.lists(st.tuples(st.text(), st.integers(-1, 2**62), st.integers(-1, 2**62))).map(tuple),
+    "nice": st.integers(-39, 39),
     "idle_timeout": st.floats(0, 10**8),
     "timeout": st.floats(0, 10**8),
     "graceful": st.floats(0, 10**8),
@@ -118,10 +129,11 @@ VALUES = {
     handler=st.text(),
     model=st.sampled_from(MODELS),
     given_=st.fixed_dictionaries({}, optional=VALUES),
+    program=st.lists(st.text()).map(tuple),
 )
-def test_settings_survive_the_way_to_the_worker(family, address, handler, model, given_) -> None:  # type: ignore[no-untyped-def]
+def test_settings_survive_the_way_to_the_worker(family, address, handler, model, given_, program) -> None:  # type: ignore[no-untyped-def]
     """As `marshal` writes and reads them."""
-    settled = Settings.settled(family, address, handler, model, **given_)
+    settled = Settings(family, address, handler, model, given_, program)
     arrived = Settings.from_wire(marshal.loads(marshal.dumps(settled.to_wire(), 2)))
     assert arrived.to_wire() == settled.to_wire()
     assert [getattr(arrived, o.name) for o in OPTIONS] == [getattr(settled, o.name) for o in OPTIONS]
@@ -195,3 +207,32 @@ def test_what_is_no_owner_is_refused(text: str) -> None:
     """A group alone would leave the owner open."""
     with pytest.raises(ValueError, match=r"USER or USER:GROUP"):
         module.parse_owner(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("NOFILE=64", ("NOFILE", 64, 64)),
+        ("cpu=1:2", ("CPU", 1, 2)),
+        ("as=64M", ("AS", 64 * 1024**2, 64 * 1024**2)),
+        ("core=0:unlimited", ("CORE", 0, -1)),
+        ("stack=infinity", ("STACK", -1, -1)),
+    ],
+)
+def test_a_limit_has_a_name_and_one_or_two_values(text: str, limit: tuple[str, int, int]) -> None:
+    """As systemd's LimitNOFILE= and its kin."""
+    assert module.parse_limit(text) == limit
+
+
+@pytest.mark.parametrize("option", ["rlimit", "env", "umask", "nice"])
+def test_a_value_reads_back_as_it_was_written(option: str) -> None:
+    """For a unit, which has it on its command line."""
+    (declared,) = [o for o in OPTIONS if o.name == option]
+    samples = {
+        "rlimit": ["CPU=1:unlimited", "NOFILE=7"],
+        "env": ["A", "A=", "A=b c"],
+        "umask": ["0027"],
+        "nice": ["-3"],
+    }
+    for text in samples[option]:
+        assert declared.text_of(declared.parse(text)) == text

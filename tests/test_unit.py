@@ -441,3 +441,20 @@ def test_systemd_finds_little_exposed(family: str, printed: Print, tmp_path: Pat
     found = re.search(r"Overall exposure level for .*: (\d+\.\d+)", said)
     assert found, said
     assert float(found[1]) <= 3.0
+
+
+def test_a_program_stands_behind_dashes(printed: Print) -> None:
+    """Each of its words quoted for systemd, and the unit named after it."""
+    words = ["--umask", "027", "--env", "A=b c", "--rlimit", "nofile=64", "--", "./my run.sh", "$HOME", "100%", "-x"]
+    unit = printed("tcp", ":9000", *words)
+    command = split_as_systemd(*values(unit, "ExecStart"))
+    assert command[command.index("--") + 1 :] == ["./my run.sh", "$HOME", "100%", "-x"]
+    assert command[command.index("--rlimit") + 1] == "NOFILE=64:64" or "NOFILE=64" in command
+    assert "--fork" not in command
+    assert "~@privileged @resources" not in unit, "setting limits would be forbidden"
+
+
+def test_a_datagram_program_that_waits_is_the_only_one(printed: Print) -> None:
+    """Without a --max that nobody asked for."""
+    command = split_as_systemd(*values(printed("udp", ":9000", "--datagram-wait", "--", "/bin/cat"), "ExecStart"))
+    assert "--max" not in command and command[-3:] == ["--fd-store", "--", "/bin/cat"]

@@ -7,6 +7,8 @@
         Draining      the stop in order
           StreamServing, DatagramServing         by what a request is
           SyncServing, ForkServing               by how requests are served, where that takes more
+          ProgramServing                         by programs, and not by a handler
+            StreamPrograms, DatagramPrograms, WaitingPrograms
 
 Nothing in here knows of the supervisor: who runs a server calls `drain` and reads `figures`.
 """

@@ -102,6 +102,30 @@ def test_a_worker_that_was_still_loading_goes_too(launch, place):
     wait_until(lambda: all(map(is_gone, family)), "end of both workers", server)
 
 
+@short_and_long("rounds", 1, 100)
+@pytest.mark.parametrize("victim", ["supervisor", "worker"])
+def test_programs_go_with_who_is_killed(launch, place, victim, rounds):
+    """P16: with all that they started, though they lead process groups of their own and do not hear of TERM."""
+    (place / "stubborn").write_text("#!/bin/sh\ntrap '' TERM HUP\nsleep 600 & echo began\nwait\n")
+    (place / "stubborn").chmod(0o755)
+    for _ in range(rounds):
+        server = launch("unix", str(place / "s"), "--", "./stubborn")
+        with clients(server, 4) as connected:
+            for client in connected:
+                assert read_line(client) == b"began\n"
+            family = descendants(server.pid)
+            assert len(family) == 9
+            if victim == "supervisor":
+                assert kill(server) < 2
+            else:
+                os.kill(server.worker, signal.SIGKILL)
+                wait_until(lambda family=family: all(map(is_gone, family)), "end of the programs", server)
+            for client in connected:
+                assert client.recv(1) == b""
+        server.__exit__(None, None, None)
+    assert processes_in(place) == []
+
+
 def test_what_a_handler_started_goes_with_the_worker(launch, place):
     """P16: a program that the handler runs is in the worker's process group, and dies with it."""
     (place / "slow.py").write_text(

@@ -32,11 +32,16 @@ def injected(strace: Strace) -> list[float]:
     return sorted(time for call in CALLS.split(",") for time in strace.times(call))
 
 
+ECHOING = pytest.mark.parametrize(
+    "words", [("--fork", "myapp:Echo"), ("--threads", "myapp:Echo"), ("--", "cat")], ids=["fork", "threads", "program"]
+)
+
+
 @needs_strace
-@pytest.mark.parametrize("model", ["--fork", "--threads"])
-def test_a_request_without_a_process_waits_and_is_served(launch, place, model):
+@ECHOING
+def test_a_request_without_a_process_waits_and_is_served(launch, place, words):
     """P18: EAGAIN at clone(2): at most 11 tries a second, one log line in 5 s, then served; conversations go on."""
-    server = launch("tcp4", "127.0.0.1:0", model, "myapp:Echo")
+    server = launch("tcp4", "127.0.0.1:0", *words)
     with clients(server, 2) as established:
         all_answer(established)
         with Strace(server.worker, place, *inject(CALLS, "error=EAGAIN:when=1..12")) as strace:
@@ -56,10 +61,10 @@ def test_a_request_without_a_process_waits_and_is_served(launch, place, model):
 
 
 @needs_strace
-@pytest.mark.parametrize("model", ["--fork", "--threads"])
-def test_a_stop_waits_for_those_who_wait(launch, place, model):
+@ECHOING
+def test_a_stop_waits_for_those_who_wait(launch, place, words):
     """P18, P12: requests that the system had no process for when the stop came are served all the same."""
-    server = launch("tcp4", "127.0.0.1:0", model, "myapp:Echo")
+    server = launch("tcp4", "127.0.0.1:0", *words)
     with Strace(server.worker, place, *inject(CALLS, "error=EAGAIN:when=1..8")), clients(server, 3) as waiting:
         for client in waiting:
             client.sendall(b"ping\n")
@@ -78,12 +83,14 @@ def limit_processes(pid: int, most: int) -> None:
 
 
 @short_and_long("seconds", 2, 60)
-@pytest.mark.parametrize("model", ["--fork", "--threads"])
-def test_a_user_with_no_process_left_is_waited_for(launch, model, seconds):
+@pytest.mark.parametrize(
+    "words",
+    [("--fork", "myapp:Wait"), ("--threads", "myapp:Wait"), ("--", "sh", "-c", "echo began; read x; echo ended")],
+    ids=["fork", "threads", "program"],
+)
+def test_a_user_with_no_process_left_is_waited_for(launch, words, seconds):
     """P18: for 60 s of exhaustion CPU < 2 %, 1 log line in 5 s, none lost, and served <= 1 s after one is free."""
-    server = launch(
-        "tcp4", "127.0.0.1:0", model, "myapp:Wait", prefix=as_somebody_else("dac_read_search", "dac_override")
-    )
+    server = launch("tcp4", "127.0.0.1:0", *words, prefix=as_somebody_else("dac_read_search", "dac_override"))
     worker = server.worker
     with clients(server, 3) as established, contextlib.ExitStack() as opened:
         for client in established:

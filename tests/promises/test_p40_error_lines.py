@@ -147,5 +147,5 @@ def test_the_command_without_words_says_how_it_is_used(place):
     """P40: no words at all: the usage, and 2."""
     failed = run(cwd=place)
     assert failed.returncode == 2
-    assert failed.stderr.startswith("Usage: srvctl FAMILY ADDRESS [OPTIONS] [HANDLER]\n")
+    assert failed.stderr.startswith("Usage: srvctl FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]\n")
     assert os.path.basename(sys.executable) not in failed.stderr

@@ -1,0 +1,78 @@
+"""Programs that are cut: TERM for the whole process group of each, then KILL; and a stop that waits for that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from time import monotonic
+
+from srvctl.conversation import Conversation
+from srvctl.serving.deadlines import NEVER, shut
+from srvctl.serving.draining import Draining
+from srvctl.settings import TERM_SECONDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class ProgramGroups(Draining):
+    """Cut a conversation by ending the process group of its program: on TERM, or on KILL `TERM_SECONDS` later.
+
+    `_by_pid` has the request of each program that runs, by its process id, which is also that of its group.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._by_pid: dict[int, Any] = {}
+        self._dying: set[int] = set()  # groups that got TERM and whose programs have ended since
+        super().__init__(*args, **kwargs)
+
+    def _cut(self, conversation: Conversation, how: str) -> None:
+        """Have the whole group of a program end; its connection stays, for what it says to that."""
+        conversation.how = conversation.how or how
+        conversation.cut_at = NEVER  # for the sweep of deadlines, this one is done
+        pid = conversation.pid
+        if not pid:  # it waits for a process still
+            shut(conversation, socket.SHUT_RDWR)
+            return
+        _signal_group(pid, signal.SIGTERM)
+        _signal_group(pid, signal.SIGCONT)  # one that is stopped would not hear of it
+        if self._loop:
+            self._loop.call_at(monotonic() + TERM_SECONDS, lambda: self._kill_group(conversation, pid))
+
+    def _kill_group(self, conversation: Conversation, pid: int) -> None:
+        was_dying = pid in self._dying
+        self._dying.discard(pid)
+        if self._by_pid.get(pid) is conversation.request or (was_dying and pid not in self._by_pid):
+            _signal_group(pid, signal.SIGKILL)
+        self._check_drained()
+
+    def _kill(self, conversation: Conversation) -> None:
+        """Leave it to `_kill_group`: a program has longer than a handler."""
+
+    def _give_up(self) -> None:
+        """Give up behind the last KILL, and not before: what is left then is connections that are being closed."""
+        if self._loop:
+            self._loop.call_at(monotonic() + TERM_SECONDS, super()._give_up)
+
+    def _is_drained(self) -> bool:
+        self._dying = {pid for pid in self._dying if has_group(pid)}
+        return super()._is_drained() and not self._dying
+
+
+def has_group(group: int) -> bool:
+    """Tell whether a process group has anyone left in it."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _signal_group(group: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -1,0 +1,230 @@
+"""Requests that are served by programs: each is started without a copy of this process, followed, and ended as a group.
+
+`StreamPrograms` is here; what becomes of datagrams is in `srvctl.serving.program_datagrams`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from time import monotonic
+
+from srvctl import environment, log
+from srvctl.conversation import LOST, RECEIVED, SENT
+from srvctl.program import Program, is_shortage
+from srvctl.serving.conversations import _COUNTERS
+from srvctl.serving.program_groups import ProgramGroups, has_group
+from srvctl.serving.program_output import Lines
+from srvctl.socketserver.accepting import RequestNotStarted
+from srvctl.socketserver.forking import ForkingMixIn
+from srvctl.throttle import Throttle
+from srvctl.traffic import ProgramConversation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from srvctl.socketserver.loop import Loop
+
+    ForkBase = ForkingMixIn
+else:
+    ForkBase = object
+
+
+# A line of a program's standard error is late by this at most, and a program that lives no longer costs less.
+_WATCH_AFTER_SECONDS = 0.02
+
+
+class ProgramServing(ProgramGroups, ForkBase):
+    """Serve each request by a program of its own, `RequestHandlerClass`, that leads a process group.
+
+    A conversation ends when its program does. What that left running in its group is nobody's business any more, as
+    with ``tcpserver``, unless the conversation was cut (`ProgramGroups`).
+    """
+
+    RequestHandlerClass: Program  # type: ignore[assignment]
+    address_family: int
+    conversations: dict[int, ProgramConversation]  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unwatched: list[Lines] = []
+        self._start_failure_throttle = Throttle()
+        # Unique also across restarts and workers: nothing else has this process id at this time.
+        self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{os.getpid():x}-"
+        self._id_count = 0
+        self._logs_lines = self.settings.program_stderr == "log" and log.wants(log.NOTICE)
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        super().__init__(*args, **kwargs)
+
+    # --- the start of a program
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if id(request) not in self.conversations and not self._begin(request, client_address):
+            return
+        conversation = self.conversations[id(request)]
+        try:
+            pid = self._start_program(conversation)
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                raise RequestNotStarted from error
+            self._on_not_started(conversation, error)
+            return
+        if self.active_children is None:
+            self.active_children = set()
+        self.active_children.add(pid)
+        self._child_started(pid, request, client_address)
+        self._hold_when_full()
+
+    def _begin(self, request: Any, client_address: Any) -> bool:
+        if not super()._begin(request, client_address):
+            return False
+        plain = self.conversations[id(request)]
+        self._id_count += 1
+        self.conversations[id(request)] = ProgramConversation(plain, f"{self._id_prefix}{self._id_count:x}")
+        return True
+
+    def _start_program(self, conversation: ProgramConversation) -> int:
+        """Start the program of a conversation and return its process id. Raises OSError, with nothing left open."""
+        raise NotImplementedError
+
+    def _spawn(
+        self, conversation: ProgramConversation, stdin: int, stdout: int, stderr: int, variables: dict[str, str]
+    ) -> int:
+        """Start the program; `stderr` is what ``socket`` means."""
+        variables[environment.CONNECTION_ID] = conversation.id
+        lines = None
+        where = self.settings.program_stderr
+        if self._logs_lines:
+            lines = Lines(conversation.name)
+            stderr = lines.writing_end
+        elif where != "socket":
+            stderr = 2 if where == "inherit" else self._null
+        try:
+            pid = self.RequestHandlerClass.start((stdin, stdout, stderr), variables)
+        except BaseException:
+            if lines:
+                lines.close()
+            raise
+        finally:
+            if lines:
+                lines.close_writing_end()
+        conversation.lines = lines
+        if lines and self._loop:
+            self._watch_lines_soon(lines, self._loop)
+        return pid
+
+    def _watch_lines_soon(self, lines: Lines, loop: Loop) -> None:
+        """Watch them if the program is still there a little later: many have ended by then, and have been read."""
+        self._unwatched.append(lines)
+        if len(self._unwatched) == 1:
+            loop.call_at(monotonic() + _WATCH_AFTER_SECONDS, lambda: self._watch_lines(loop))
+
+    def _watch_lines(self, loop: Loop) -> None:
+        unwatched, self._unwatched = self._unwatched, []
+        for lines in unwatched:
+            with contextlib.suppress(OSError):  # no memory for it: they are read when the program ends
+                lines.watch(loop)
+
+    def _on_not_started(self, conversation: ProgramConversation, error: Exception) -> None:
+        if (suppressed := self._start_failure_throttle.admit()) >= 0:
+            log.program_not_started(conversation.name, self.RequestHandlerClass.path, error, suppressed)
+        conversation.how = "failed"
+        self.shutdown_request(conversation.request)
+
+    def _child_started(self, pid: int, request: Any, client_address: Any) -> None:
+        self.conversations[id(request)].pid = pid
+        self._by_pid[pid] = request
+        self._watch_child(pid)
+
+    # --- the end of a program
+
+    def _child_ended(self, pid: int, status: int) -> None:
+        request = self._by_pid.pop(pid)
+        conversation = self.conversations[id(request)]
+        conversation.status = status
+        if conversation.lines:
+            conversation.lines.read()  # who else holds it may go on writing
+        self._on_program_ended(conversation)
+        has_others = has_group(pid)
+        if conversation.cut_at and has_others:
+            self._dying.add(pid)
+        if has_others and not conversation.cut_at:
+            self._leave(request)
+        else:
+            self.shutdown_request(request)
+
+    def _on_program_ended(self, conversation: ProgramConversation) -> None:
+        """Called between the end of a program and that of its conversation."""
+
+    def _leave(self, request: Any) -> None:
+        """End a conversation and leave its connection to what the program left running."""
+        self._end(request)
+        self.close_request(request)
+
+    def _end(self, request: Any) -> None:
+        if conversation := self.conversations.pop(id(request), None):
+            self._count_and_log(conversation)
+        super()._end(request)
+
+    def _count_and_log(self, conversation: ProgramConversation) -> None:
+        how, ending = _ending(conversation)
+        received, sent, is_counted = self._bytes_of(conversation)
+        with self._counting:
+            self.received += received
+            self.sent += sent
+            self.counters["lost"] += conversation.meter[LOST]
+            self.counters[_COUNTERS.get(how, "failed")] += 1
+            self.ended += 1
+        if self.on_change:
+            self.on_change()
+        if log.wants(log.INFO):
+            counted = {"received": received, "sent": sent} if is_counted else {}
+            is_datagram = conversation.connection is None
+            log.program_ended(conversation.name, conversation.age, counted, how, ending, conversation.id, is_datagram)
+
+    def _bytes_of(self, conversation: ProgramConversation) -> tuple[int, int, bool]:
+        """Return the bytes that came and went, and whether that is known: the kernel counts them for TCP."""
+        if conversation.connection is None:
+            return conversation.meter[RECEIVED], conversation.meter[SENT], True
+        traffic = conversation.traffic()
+        return (traffic.received, traffic.sent, True) if traffic else (0, 0, False)
+
+
+class StreamPrograms(ProgramServing):
+    """A program gets the connection as its standard input and output."""
+
+    def _start_program(self, conversation: ProgramConversation) -> int:
+        connection = conversation.request
+        fd = connection.fileno()
+        variables = environment.of_connection(connection, self.address_family, conversation.peer)
+        return self._spawn(conversation, fd, fd, fd, variables)
+
+
+def program_bases(is_datagram: bool, waits: bool, kind: type) -> list[type]:
+    """Return what to mix in, before and with `kind`, to have requests served by programs."""
+    if not is_datagram:
+        return [StreamPrograms, kind]
+    from srvctl.serving.program_datagrams import DatagramPrograms, WaitingPrograms
+
+    return [WaitingPrograms if waits else DatagramPrograms, kind]
+
+
+def _ending(conversation: ProgramConversation) -> tuple[str, dict[str, object]]:
+    """Return how a conversation ended in a word, and its program's exit status or signal, if it ever ran."""
+    status = conversation.status
+    if status is None:
+        return conversation.how or "failed", {}
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return conversation.how or ("failed" if code else "done"), {"status": code}
+    name = _signal_name(-code)
+    return conversation.how or name, {"signal": name}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"SIG{number}"

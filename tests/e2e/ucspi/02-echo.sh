@@ -1,0 +1,3 @@
+#!/bin/sh
+# Everything that comes, until the client shuts down its writing side.
+exec cat

@@ -1,0 +1,4 @@
+#!/bin/sh
+# Fails after it has answered.
+echo partial
+exit 3

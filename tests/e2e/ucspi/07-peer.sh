@@ -1,0 +1,6 @@
+#!/bin/sh
+# Access by address, as scripts for tcpserver do it.
+case $TCPREMOTEIP in
+    127.*) echo "welcome, $TCPREMOTEIP" ;;
+    *) echo "go away" ;;
+esac

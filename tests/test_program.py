@@ -1,0 +1,149 @@
+"""How a program is found and started, how its processes are found again, and what is known of its connection."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from srvctl import program, session, traffic
+from srvctl.errors import LoadError
+from srvctl.program import Program
+from tests.launched import wait_until
+from tests.promises.faults import is_gone
+
+
+@pytest.fixture
+def place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, and the only one of PATH but for the system's."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("PATH", f"{place}/bin:/usr/bin:/bin")
+    (place / "bin").mkdir()
+    return place
+
+
+def script(path: Path, text: str = "#!/bin/sh\n", mode: int = 0o755) -> Path:
+    """Write a program."""
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_a_name_is_searched_for_and_a_path_is_not(place: Path) -> None:
+    """As execvp(3) does it."""
+    ours = script(place / "bin" / "ls")
+    assert program.find("ls") == str(ours)
+    assert program.find("./bin/ls") == program.find("bin/ls") == str(ours)
+    with pytest.raises(LoadError, match=r"no such program in PATH"):
+        program.find("bin")
+
+
+def test_what_cannot_be_executed_is_passed_by_in_path(place: Path) -> None:
+    """And named when there is nothing else."""
+    script(place / "bin" / "ls", mode=0o644)
+    assert program.find("ls") != str(place / "bin" / "ls")
+    script(place / "bin" / "only-here", mode=0o644)
+    with pytest.raises(LoadError, match="only-here' is not executable"):
+        program.find("only-here")
+
+
+@pytest.mark.parametrize("line", ["#!/bin/sh", "#! /bin/sh", "#!\t/bin/sh -e\t"])
+def test_the_interpreter_of_a_script_is_looked_at(place: Path, line: str) -> None:
+    """As the kernel reads it."""
+    assert program.find(str(script(place / "run", f"{line}\n")))
+
+
+def test_a_binary_that_is_not_elf_may_be_one(place: Path) -> None:
+    """binfmt_misc knows more than we do."""
+    (place / "wasm").write_bytes(b"\0asm\1\0\0\0")
+    (place / "wasm").chmod(0o755)
+    assert program.find("./wasm") == str(place / "wasm")
+
+
+def test_a_program_that_can_be_executed_and_not_read_is_one(place: Path) -> None:
+    """Nothing but the start can tell more."""
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    assert program.find(str(script(place / "run", mode=0o111)))
+
+
+def test_a_program_has_the_words_the_variables_and_the_descriptors_it_was_started_with(place: Path) -> None:
+    """In a process group of its own."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        text = '#!/bin/sh\necho "$0 $1 $A $B"; ps -o pgid= -p $$ 2>/dev/null || :\n'
+        path = str(script(place / "run", text))
+        started = Program(path, ["run", "one"], {b"A": b"a", b"B": b"b", b"PATH": b"/bin:/usr/bin"})
+        pid = started.start((theirs.fileno(),) * 3, {"B": "2"})
+        assert os.waitpid(pid, 0)[1] == 0
+        theirs.close()
+        first, *rest = ours.makefile().read().splitlines()
+        assert first == f"{path} one a 2"
+        assert [int(word) for word in rest] in ([], [pid])
+
+
+def test_a_session_is_killed_whole_and_its_leader_is_left() -> None:
+    """Whatever groups there are in it; a process that leads none has nothing killed."""
+    words = ["sh", "-mc", "sleep 600 & sleep 600 & echo $!; exec cat"]  # -m: a group for each job
+    read, write = os.pipe()
+    ours, theirs = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, read, 0), (os.POSIX_SPAWN_DUP2, theirs, 1)]
+    leader = os.posix_spawn("/bin/sh", words, os.environ, file_actions=actions, setsid=True)
+    os.close(read)
+    os.close(theirs)
+    with open(ours) as said:
+        job = int(said.readline())
+    session.kill_session(os.getpid() if os.getsid(0) != os.getpid() else job)  # no leader
+    assert not is_gone(job) and not is_gone(leader)
+    session.kill_session(leader)
+    wait_until(lambda: is_gone(job), "end of the job")
+    assert not is_gone(leader)
+    os.close(write)
+    assert os.waitpid(leader, 0)[1] == 0
+    session.kill_session(leader)
+
+
+def test_tcp_counts_what_comes_and_goes() -> None:
+    """And not the end of file, which the kernel counts as a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        served, _ = listener.accept()
+    with client, served:
+        assert traffic.of_tcp(served)[:2] == (0, 0)  # type: ignore[index]
+        client.sendall(b"x" * 1000)
+        served.sendall(b"y" * 70)
+        client.shutdown(socket.SHUT_WR)
+        wait_until(lambda: len(served.recv(2000, socket.MSG_PEEK)) == 1000, "all of it")
+        assert traffic.of_tcp(served)[:2] == (1000, 70)  # type: ignore[index]
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert traffic.of_tcp(ours) is None
+
+
+def test_what_a_process_and_its_children_read_and_write_is_a_sign_of_life() -> None:
+    """A process that is gone gives none."""
+    before = traffic.io_of_family(os.getpid())
+    Path("/proc/self/stat").read_text()
+    assert traffic.io_of_family(os.getpid()) > before > 0
+    assert traffic.io_of_family(2**30) == 0
+
+
+def test_a_signal_of_ours_does_not_reach_a_program(place: Path) -> None:
+    """Neither what is ignored, nor what is blocked."""
+    path = str(script(place / "run", "#!/bin/sh\ngrep -E '^Sig(Blk|Ign)' /proc/$$/status\n"))
+    read, write = os.pipe()
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    try:
+        pid = Program(path, ["run"], {b"PATH": b"/bin:/usr/bin"}).start((write,) * 3, {})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    os.close(write)
+    with open(read) as said:
+        masks = [int(line.split()[1], 16) for line in said]
+    os.waitpid(pid, 0)
+    assert [mask & ~(3 << 31) for mask in masks] == [0, 0]  # 32 and 33 are glibc's own
