@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
+from srvctl.serving.forks import ForkServing
 from srvctl.serving.kinds import DatagramServing, StreamServing
-from srvctl.serving.models import ForkServing, SyncServing
+from srvctl.serving.models import SyncServing, ThreadServing
 from srvctl.socketserver import ForkingMixIn, TCPServer, UDPServer, UnixDatagramServer, UnixStreamServer
 from srvctl.socketserver.datagram import DatagramServer
 from srvctl.socketserver.stream import StreamServer, UnixSeqpacketServer, VsockServer
@@ -59,10 +60,10 @@ def assemble(settings: Settings, most: int, family: int, type_: int, is_own: boo
         bases += [ForkServing, ForkingMixIn]
         attributes["max_children"] = most
     elif settings.model == "threads":
-        from srvctl.socketserver.threaded import ThreadingMixIn
+        from srvctl.socketserver.taking import TakingMixIn
 
         prefix = "Threading"
-        bases.append(ThreadingMixIn)
+        bases += [ThreadServing, TakingMixIn]
         attributes |= {"max_threads": most, "spare_threads": min(most, _SPARE_THREADS)}
     else:
         prefix = ""

@@ -37,7 +37,7 @@ class Channel:
     """One end. Owns its socket; never blocks but in `receive`."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        self.socket = sock
         sock.setblocking(False)
 
     @classmethod
@@ -49,23 +49,23 @@ class Channel:
         return cls(ours), theirs
 
     def fileno(self) -> int:
-        return self._sock.fileno()
+        return self.socket.fileno()
 
     def close(self) -> None:
-        self._sock.close()
+        self.socket.close()
 
     def send(self, word: str, **values: Any) -> None:
         """Send a message; it is lost when the other side is gone or has stopped reading, which shows otherwise."""
         with contextlib.suppress(BlockingIOError, ConnectionError):
-            self._sock.send(marshal.dumps((word, values), _FORMAT))
+            self.socket.send(marshal.dumps((word, values), _FORMAT))
 
     def receive(self) -> tuple[str, dict[str, Any]]:
         """Return the next message; blocks. Raises `ChannelClosed`."""
-        self._sock.setblocking(True)
+        self.socket.setblocking(True)
         try:
             return self._take()
         finally:
-            self._sock.setblocking(False)
+            self.socket.setblocking(False)
 
     def pending(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the messages that have come. Raises `ChannelClosed` behind the last one when the other side is gone."""
@@ -78,14 +78,14 @@ class Channel:
 
         For a server without concurrency, whose loop stands still while its handler runs.
         """
-        fd = self._sock.fileno()
+        fd = self.socket.fileno()
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, getattr(fcntl, "F_SETSIG", 10), number)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
 
     def _take(self) -> tuple[str, dict[str, Any]]:
         try:
-            packet = self._sock.recv(_MESSAGE_MAX)
+            packet = self.socket.recv(_MESSAGE_MAX)
         except ConnectionError:
             packet = b""
         if not packet:

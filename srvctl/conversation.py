@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 import fcntl
+import io
 import mmap
 import socket
 import struct
@@ -26,14 +27,19 @@ if TYPE_CHECKING:
 # What a meter holds: bytes, monotonic nanoseconds, and how the handler ended. A forked child's is in memory that
 # it shares with its parent, so these are whole numbers.
 RECEIVED, SENT, CAME_AT, WENT_AT, OUTCOME, LOST, METER_ITEMS = range(7)
+SLOT = METER_ITEMS  # of a shared one: which it is
 _METER_BYTES = 64  # a cache line each: neighbours are written by other processes
 
 DONE, FAILED, RESET, EXITED = range(4)
 OUTCOMES = ("done", "failed", "reset", "exit")
 
-_PEEK = socket.MSG_PEEK
+# A plain number, as each flag here: an IntFlag makes two objects for each `&`, 2 µs of a request's 15.
+_PEEK = int(socket.MSG_PEEK)
+_SOCK_STREAM, _AF_INET6, _AF_UNIX = int(socket.SOCK_STREAM), int(socket.AF_INET6), int(socket.AF_UNIX)
+_init = _socket.socket.__init__
 _recv, _recv_into = _socket.socket.recv, _socket.socket.recv_into
 _send, _sendall = _socket.socket.send, _socket.socket.sendall
+_shutdown, _close = _socket.socket.shutdown, _socket.socket.close
 
 
 class Conversation:
@@ -43,18 +49,18 @@ class Conversation:
     child that serves it, or 0.
     """
 
-    __slots__ = ("began", "cut_at", "half_closed", "how", "meter", "outq", "peer", "pid", "request")
+    # On the class until they are set: most conversations end without any of them, and each costs its constructor.
+    pid = 0
+    how = ""
+    cut_at = 0.0
+    half_closed = False
+    outq = 0
 
     def __init__(self, request: Any, peer: Any, meter: Meter) -> None:
         self.request = request
         self.peer = peer
         self.meter = meter
         self.began = monotonic()
-        self.pid = 0
-        self.how = ""
-        self.cut_at = 0.0
-        self.half_closed = False
-        self.outq = 0
 
     @property
     def connection(self) -> socket.socket | None:
@@ -134,39 +140,67 @@ class SharedMeters:
         width = _METER_BYTES // 8
         at = self._free.pop() * width
         self._words[at : at + width] = memoryview(bytes(_METER_BYTES)).cast("q")
-        return _SharedMeter(self._words[at : at + width], at // width)  # type: ignore[return-value]
+        meter = self._words[at : at + width]
+        meter[SLOT] = at // width
+        return meter  # type: ignore[return-value]
 
-    def give_back(self, meter: Any) -> None:
+    def at(self, slot: int) -> Meter | None:
+        """Return the meter of a slot, in another process; none for -1."""
+        width = _METER_BYTES // 8
+        return self._words[slot * width : (slot + 1) * width] if slot >= 0 else None  # type: ignore[return-value]
+
+    def slot_of(self, meter: Meter) -> int:
+        """Return the slot of a meter of `take`, or -1."""
+        return meter[SLOT] if isinstance(meter, memoryview) else -1
+
+    def give_back(self, meter: Meter) -> None:
         """Take back a meter of `take`; any other is not ours."""
-        if isinstance(meter, _SharedMeter):
-            self._free.append(meter.slot)
-
-
-class _SharedMeter:
-    __slots__ = ("_words", "slot")
-
-    def __init__(self, words: memoryview[int], slot: int) -> None:
-        self._words, self.slot = words, slot
-
-    def __getitem__(self, item: int) -> int:
-        return self._words[item]
-
-    def __setitem__(self, item: int, value: int) -> None:
-        self._words[item] = value
+        if isinstance(meter, memoryview):
+            self._free.append(meter[SLOT])
 
 
 class Connection(socket.socket):
-    """An accepted connection that notes on its meter what comes and goes, and is a socket in everything else."""
+    """An accepted connection that notes on its meter what comes and goes, and is a socket in everything else.
 
-    __slots__ = ("meter",)
+    `is_at_end` says that the peer has shut down and everything before that was read: nothing can come any more.
+    """
+
+    __slots__ = ("_tells_end", "is_at_end", "meter")
 
     meter: Meter
+
+    def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:
+        """Take over an accepted descriptor; the caller knows what it is."""
+        # What `socket.socket` does, less the enumerations that it asks; one comes with each connection.
+        _init(self, family, type, proto, fileno)
+        self._io_refs = 0
+        self._closed = False
+        self.is_at_end = False
+        self._tells_end = type == _SOCK_STREAM  # a packet may be empty
 
     def _came(self, count: int) -> None:
         if count:
             meter = self.meter
             meter[RECEIVED] += count
             meter[CAME_AT] = monotonic_ns()
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
+        """Return a file on the connection, as `socket.socket.makefile`; the one that handlers have is a shorter way."""
+        if mode != "rb" or buffering == 0 or options:
+            return super().makefile(mode, buffering, **options)  # type: ignore[call-overload]
+        self._io_refs += 1
+        size = io.DEFAULT_BUFFER_SIZE if buffering is None or buffering < 0 else buffering
+        return io.BufferedReader(_CountingReader(self), size)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._io_refs <= 0:
+            _close(self)
+
+    def shutdown(self, how: int, /) -> None:
+        if how != socket.SHUT_WR:  # the end that is read now is our own
+            self._tells_end = False
+        _shutdown(self, how)
 
     def _went(self, count: int) -> None:
         meter = self.meter
@@ -183,8 +217,11 @@ class Connection(socket.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         data = _recv(self, bufsize, flags)
-        if not flags & _PEEK:
-            self._came(len(data))
+        if data:
+            if not flags & _PEEK:
+                self._came(len(data))
+        elif bufsize:
+            self.is_at_end = self._tells_end
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -240,24 +277,79 @@ class Connection(socket.socket):
         return sent
 
 
-class CountingReply(ReplySocket):
-    """What a handler of srvctl's answers a datagram with; it notes what went, and bears ICMP errors."""
+class _CountingReader(socket.SocketIO):
+    """The raw file below ``rfile``: one call from the buffer to the kernel, where `socket.SocketIO` takes four."""
 
-    __slots__ = ("meter",)
+    _sock: Connection
+    # What `socket.SocketIO` sets on each object.
+    _mode = "rb"
+    _reading, _writing = True, False
+    _timeout_occurred = False
 
-    meter: Meter
+    def __init__(self, connection: Connection) -> None:
+        self._sock = connection
 
-    def sendto(self, data: Any, *flags_and_address: Any) -> int:
-        *flags, address = flags_and_address
-        address = mapped(address) if self._sock.family == socket.AF_INET6 else address
+    def readinto(self, buffer: Any, /) -> int | None:
+        if self._timeout_occurred:
+            raise OSError("cannot read from timed out object")
+        connection = self._sock
         try:
-            sent = super().sendto(data, *flags, address)
+            count = _recv_into(connection, buffer)
+        except TimeoutError:
+            self._timeout_occurred = True
+            raise
+        except BlockingIOError:
+            return None
+        if count:
+            meter = connection.meter
+            meter[RECEIVED] += count
+            meter[CAME_AT] = monotonic_ns()
+        else:
+            connection.is_at_end = connection._tells_end
+        return count
+
+
+class CountingReply(Conversation, ReplySocket):
+    """What a handler of srvctl's answers a datagram with; it notes what went, and bears ICMP errors.
+
+    It is the conversation, too: one object less for each datagram.
+    """
+
+    request = None
+    _family = 0
+    _ancillary: Any = ()
+
+    def __init__(self) -> None:
+        """Make a blank one; `on` made the class for a socket, and `meet` fills it in."""
+
+    @classmethod
+    def on(cls, sock: socket.socket) -> type[CountingReply]:
+        """Return a class of replies on `sock`: what they have in common is not set on each."""
+        return type(cls.__name__, (cls,), {"_sock": sock, "_family": int(sock.family), "__init__": object.__init__})
+
+    @property
+    def client_address(self) -> Any:
+        """Where the datagram came from."""
+        return self.peer
+
+    def sendto(self, data: Any, flags_or_address: Any, address: Any = None) -> int:
+        flags = 0
+        if address is None:
+            address = flags_or_address
+        else:
+            flags = flags_or_address
+        if self._family == _AF_INET6:
+            address = mapped(address)
+        try:
+            send = super().sendto if self._ancillary else self._sock.sendto  # the one step that will nearly always do
+            sent = send(data, flags, address)
         except OSError as error:
-            if error.errno not in ICMP_ERRNOS or self._sock.family == socket.AF_UNIX:
+            if error.errno not in ICMP_ERRNOS or self._family == _AF_UNIX:
                 raise
             # An error that came back for an earlier datagram, to whomever; asking took it off the socket.
             self.meter[LOST] += 1
-            sent = super().sendto(data, *flags, address)
-        self.meter[SENT] += sent
-        self.meter[WENT_AT] = monotonic_ns()
+            sent = super().sendto(data, flags, address)
+        meter = self.meter
+        meter[SENT] += sent
+        meter[WENT_AT] = monotonic_ns()
         return sent

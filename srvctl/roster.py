@@ -268,6 +268,8 @@ class Roster:
 
     def _on_ready(self, worker: WorkerProcess, values: dict[str, Any]) -> None:
         worker.ready = values
+        if worker.start_timer:  # an idle server is not to wake for nothing
+            worker.start_timer.cancel()
         self._failed_starts = 0
         log.worker_ready(worker.pid, worker.age)
         change = self._change

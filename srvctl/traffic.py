@@ -67,9 +67,9 @@ class ProgramConversation(Conversation):
 
     __slots__ = ("_is_tcp", "_name", "id", "lines", "moved_at", "output", "signs", "status")
 
-    def __init__(self, plain: Conversation, id: str) -> None:
+    def __init__(self, plain: Conversation, request: Any, id: str) -> None:
         """Take the place of `plain` in the table."""
-        super().__init__(plain.request, plain.peer, plain.meter)
+        super().__init__(request, plain.peer, plain.meter)
         self.id = id
         self._name = ""
         # As Python's own sockets know it; `family` would make an enumeration's member of it each time.

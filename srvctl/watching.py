@@ -38,7 +38,7 @@ class Watch:
     def started(self, worker: WorkerProcess) -> None:
         """Give a worker that was just started its time to load."""
         if self._start:
-            self._loop.call_at(worker.began + self._start, lambda: self._end_slow(worker))
+            worker.start_timer = self._loop.call_at(worker.began + self._start, lambda: self._end_slow(worker))
 
     def _end_slow(self, worker: WorkerProcess) -> None:
         if worker in self._roster and not worker.ready:

@@ -6,12 +6,15 @@ in the process when it forks is what each fork pays for.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
+import _socket
 import contextlib
 import faulthandler
 import os
 import signal
 import socket
 import sys
+from functools import partial
 from time import monotonic, monotonic_ns
 
 from srvctl import log
@@ -71,6 +74,9 @@ def _take_socket(fd: int) -> socket.socket:
     return socket.socket(fileno=fd)
 
 
+_close = _socket.socket.close
+
+
 class Worker:
     """A worker: its channel, its server, and what it does when it is told."""
 
@@ -81,6 +87,7 @@ class Worker:
         self.server: Draining
         self._sink = log.configure(setup["log_style"], setup["log_threshold"])
         self._is_tired = self._tells_soon = False
+        self._is_stream = True
         self._next_weighing = 0.0
         # Not from `random`, which a worker would have to import: the low bits of a clock are chance enough.
         self._served_limit = self.settings.max_served + monotonic_ns() % (self.settings.max_served_jitter + 1)
@@ -90,7 +97,7 @@ class Worker:
         from srvctl.assemble import assemble, mix_ins
 
         sock = _take_socket(self.setup["listener"])
-        is_stream = sock.type != socket.SOCK_DGRAM
+        is_stream = self._is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()
         loaded = self._load_what_serves(is_stream)
         most = share(self.settings.max, self.setup["index"], self.setup["count"])
@@ -146,7 +153,7 @@ class Worker:
         """Serve until drained. Does not return when something had to be cut."""
         self.server.on_loop = self._on_loop
         self.server.on_give_up = self._give_up
-        os.register_at_fork(after_in_child=self._let_go)
+        self._let_go_in_children()
         try:
             self.server.serve_forever()
         except OSError as error:
@@ -201,14 +208,23 @@ class Worker:
         self._tells_soon = False
         self.channel.send("alive", **self.server.figures())
 
-    def _let_go(self) -> None:
-        """In any child, our own or one that the handler forked, keep neither the supervisor nor the port."""
-        self.channel.close()
-        signal.signal(signal.SIGUSR2, signal.SIG_DFL)
-        faulthandler.unregister(LAST_STACKS)
-        os.close(self.setup["stacks"])
-        if self.server.socket.type != socket.SOCK_DGRAM:  # type: ignore[attr-defined]
-            self.server.socket.close()  # type: ignore[attr-defined]
+    def _let_go_in_children(self) -> None:
+        """In any child, our own or one that the handler forks, keep neither the supervisor nor the port.
+
+        No code of ours runs there for it: a function that a child calls for the first time is a dozen pages that it
+        copies, and with one for this, and `signal.signal` in it, that was a third of a fork.
+        """
+        stacks = self.setup["stacks"]
+        let_go = [
+            partial(_close, self.channel.socket),
+            partial(_signal.signal, int(signal.SIGUSR2), _signal.SIG_DFL),
+            partial(faulthandler.unregister, int(LAST_STACKS)),
+            partial(os.close, stacks),
+        ]
+        if self._is_stream:
+            let_go.append(partial(_close, self.server.socket))  # type: ignore[attr-defined]
+        for call in let_go:
+            os.register_at_fork(after_in_child=call)
 
     def _listen(self) -> None:
         """Do what the supervisor says; without one, end."""

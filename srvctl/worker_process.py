@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from srvctl.socketserver.loop import Timer
+
 # Run with -P, so that neither the current directory nor this file's is on the path before the standard library. The
 # one that srvctl itself was imported from comes last: it matters only where srvctl is not installed.
 _BOOT = (
@@ -40,6 +42,7 @@ class WorkerProcess:
         self.pid, self.pidfd, self.stacks, self.channel = pid, pidfd, stacks, channel
         self.began = self.heard = monotonic()
         self.ready: dict[str, Any] | None = None
+        self.start_timer: Timer | None = None  # until it is ready
         self.failure: dict[str, Any] | None = None
         self.figures: dict[str, Any] = {}
         self.wish = ""  # why it asked for a successor

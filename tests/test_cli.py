@@ -315,7 +315,8 @@ def test_the_ready_made_handlers_are_listed_with_a_line_on_each(served, capsys) 
     """In the order of the alphabet."""
     assert cli.run(["handlers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["chargen", "daytime", "discard", "echo", "qotd", "time"]
+    names = ["chargen", "daytime", "discard", "echo", "proxy", "qotd", "sink", "static", "syslog", "time"]
+    assert [line.split()[0] for line in lines] == names
     assert "echo     Send back whatever comes (RFC 862)." in lines
 
 

@@ -19,7 +19,7 @@ from srvctl.address import Family
 from srvctl.environment import CONNECTION_ID, CONNECTION_NAMES, INHERITED
 from srvctl.errors import ExitStatus
 from srvctl.lifecycle import TRANSITIONS, Event, State
-from srvctl.settings import MODELS, OPTIONS
+from srvctl.settings import MODELS, OPTIONS, Settings
 from srvctl.signals import SIGNALS
 from tests.launched import PATIENCE, clean_environment
 
@@ -171,7 +171,8 @@ def test_the_figures_of_a_state_are_those_of_the_page() -> None:
     from srvctl.socketserver import BaseRequestHandler
     from srvctl.socketserver.base import BaseServer
 
-    figures = type("Server", (Conversations, BaseServer), {})("nowhere", BaseRequestHandler).figures()
+    settings = Settings.settled("tcp", ":0", "echo", "sync")
+    figures = type("Server", (Conversations, BaseServer), {"settings": settings})("", BaseRequestHandler).figures()
     entry = section("LOG").partition(".It Sy state ")[2].partition(".It ")[0]
     assert set(figures) <= set(re.findall(r"\w+", entry))
 

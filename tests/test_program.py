@@ -133,7 +133,7 @@ def test_what_a_process_and_its_children_read_and_write_is_a_sign_of_life() -> N
 
 def test_a_signal_of_ours_does_not_reach_a_program(place: Path) -> None:
     """Neither what is ignored, nor what is blocked."""
-    path = str(script(place / "run", "#!/bin/sh\ngrep -E '^Sig(Blk|Ign)' /proc/$$/status\n"))
+    path = str(script(place / "run", "#!/bin/sh\nexec grep -E '^Sig(Blk|Ign)' /proc/self/status\n"))
     read, write = os.pipe()
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])

@@ -45,6 +45,7 @@ class FakeWorker:
         self.pidfd, self._pidfd_write = os.pipe()
         self.channel = FakeChannel()
         self.ready: dict[str, Any] | None = None
+        self.start_timer = None
         self.is_serving = self.is_killed = False
         self.age = 1.0
 
@@ -103,13 +104,13 @@ class Scene:
     def go_on(self) -> None:
         """Let those pass probation who are in it, and those be replaced whose pause is over: time is not waited for."""
         for _ in range(2):
-            timers, self.loop._timers = self.loop._timers, []
+            timers, self.loop.timers = self.loop.timers, []
             for timer in sorted(timers):
                 if timer.callback and timer.when - 1.0 < roster.monotonic():
                     timer.callback()
                 else:
-                    self.loop._timers.append(timer)
-            self.loop._timers.sort()
+                    self.loop.timers.append(timer)
+            self.loop.timers.sort()
 
     @property
     def serving(self) -> list[int]:

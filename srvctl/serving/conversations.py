@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import os
 import sys
+from functools import partial
 
 from srvctl import log
 from srvctl.address import format_sockaddr
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from srvctl.conversation import Meter
     from srvctl.settings import Settings
 
     Base = BaseServer
@@ -42,7 +42,7 @@ _SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PEERS_ERRORS = (ConnectionError, TimeoutError, BlockingIOError)
 
 # Which counter the end of a conversation is for; any other end, a signal say, is a failure.
-_COUNTERS = {
+COUNTERS = {
     "done": "served",
     "exit": "served",
     "failed": "failed",
@@ -51,6 +51,12 @@ _COUNTERS = {
     "idle": "timed_out",
     "cut": "cut",
 }
+
+
+# One item for each fork between the process that imported this module and this one; no code of ours counts them, since
+# what a child runs costs it pages (`srvctl.serving.forks`).
+forks: list[None] = []
+os.register_at_fork(after_in_child=partial(forks.append, None))
 
 
 class Conversations(Base):
@@ -70,13 +76,26 @@ class Conversations(Base):
         self.counters = dict.fromkeys(
             ("served", "failed", "reset", "timed_out", "cut", "refused", "rejected", "truncated", "lost"), 0
         )
-        self.received = self.sent = self.ended = 0
+        self.received = self.sent = self.ended = self._done = 0
         self.on_loop: Callable[[Loop], None] = lambda loop: None
         self.on_change: Callable[[], None] | None = None
+        self._on_end: Callable[[], None] | None = None  # while it drains
+        self._refuses = self.settings.at_limit == "refuse"
         self._refused_throttle = Throttle()
         self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
-        self._pid = os.getpid()
+        self._settle()
         super().__init__(*args, **kwargs)
+
+    def _settle(self) -> None:
+        """Make this process the one that serves: one that a handler forks from it must not come back to the loop."""
+        self._home = len(forks)
+
+    def _end_stray(self) -> None:
+        """End a process that a handler forked and that came back from it: the server is its parent's."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, ValueError, OSError):
+                stream.flush()
+        os._exit(0)
 
     def resize(self, most: int) -> None:
         """Serve at most `most` requests at the same time from now on; what runs goes on."""
@@ -86,7 +105,8 @@ class Conversations(Base):
 
     def figures(self) -> dict[str, int]:
         """Return what there is to know of it in numbers."""
-        return {"conversations": len(self.conversations), "received": self.received, "sent": self.sent, **self.counters}
+        figures = {"conversations": len(self.conversations), "received": self.received, "sent": self.sent}
+        return figures | self.counters | {"served": self.counters["served"] + self._done}
 
     def _serve(self, loop: Loop, poll_interval: float) -> None:
         self.on_loop(loop)
@@ -99,17 +119,25 @@ class Conversations(Base):
 
     def _begin(self, request: Any, client_address: Any) -> bool:
         """Enter a request in the table, or refuse it."""
-        settings = self.settings
-        if settings.at_limit == "refuse" and len(self.conversations) >= self.most and not self.draining:
+        conversation = self._conversation_with(request, client_address)
+        if not self._refuses:
+            self.conversations[id(request)] = conversation
+        elif not self._enter(request, conversation):
             self._refuse(request, client_address, "limit")
             return False
-        conversation = Conversation(request, client_address, self._meter_of(request))
-        self.conversations[id(request)] = conversation
         if log.wants(log.DEBUG):
             log.conversation_began(conversation.name)
         return True
 
-    def _meter_of(self, request: Any) -> Meter:
+    def _enter(self, request: Any, conversation: Conversation) -> bool:
+        """Enter a conversation in the table if there is room."""
+        with self._counting:
+            if len(self.conversations) >= self.most and not self.draining:
+                return False
+            self.conversations[id(request)] = conversation
+            return True
+
+    def _conversation_with(self, request: Any, client_address: Any) -> Conversation:
         raise NotImplementedError
 
     def _refuse(self, request: Any, client_address: Any, reason: str) -> None:
@@ -120,14 +148,14 @@ class Conversations(Base):
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         try:
-            super().finish_request(request, client_address)
+            self.RequestHandlerClass(request, client_address, self)
         except Exception:
             raise
         except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
             self.conversations[id(request)].meter[OUTCOME] = EXITED
         finally:
-            if os.getpid() != self._pid:
-                _end_stray()
+            if len(forks) != self._home:
+                self._end_stray()
 
     def shutdown_request(self, request: Any) -> None:
         self._end(request)
@@ -142,11 +170,17 @@ class Conversations(Base):
         with self._counting:
             self.received += meter[RECEIVED]
             self.sent += meter[SENT]
-            self.counters["lost"] += meter[LOST]
-            self.counters[_COUNTERS.get(how, "failed")] += 1
             self.ended += 1
+            if how == "done":
+                self._done += 1
+            else:
+                self.counters[COUNTERS.get(how, "failed")] += 1
+            if meter[LOST]:
+                self.counters["lost"] += meter[LOST]
         if self.on_change:
             self.on_change()
+        if self._on_end:
+            self._on_end()
         if how != "cut" and log.wants(log.INFO):
             is_datagram = conversation.connection is None
             log.conversation_ended(conversation.name, conversation.age, meter[RECEIVED], meter[SENT], how, is_datagram)
@@ -185,13 +219,5 @@ class Conversations(Base):
         log.hook_failed(what)
 
     def _hold(self, reason: str) -> None:
-        if reason != "full" or self.settings.at_limit == "wait" or self.draining:
+        if reason != "full" or not self._refuses or self.draining:
             super()._hold(reason)
-
-
-def _end_stray() -> None:
-    """End a process that a handler forked and that came back from it: the server is its parent's."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.flush()
-    os._exit(0)

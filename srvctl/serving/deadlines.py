@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+from _thread import get_ident
 from time import monotonic
 
 from srvctl import log
@@ -31,13 +32,17 @@ class Deadlines(Conversations):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sweep_timer: Timer | None = None
+        self._has_limits = bool(self.settings.timeout or self.settings.idle_timeout)
         super().__init__(*args, **kwargs)
 
     def _begin(self, request: Any, client_address: Any) -> bool:
         if not super()._begin(request, client_address):
             return False
-        if self.settings.timeout or self.settings.idle_timeout:
-            self._arm_sweep()
+        if self._has_limits and not self._sweep_timer and (loop := self._loop):
+            if get_ident() == self._serving_thread:
+                self._arm_sweep()
+            else:
+                loop.call_soon(self._arm_sweep)
         return True
 
     def _arm_sweep(self) -> None:

@@ -29,6 +29,7 @@ class Draining(Deadlines):
         self.on_give_up: Callable[[], None] = lambda: None
         self._deadline: float | None = None
         self._source_open = True
+        self._begins_simply = False  # a model may know better
         super().__init__(*args, **kwargs)
 
     def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
@@ -43,6 +44,7 @@ class Draining(Deadlines):
             return
         self._life.on(Event.DRAIN)
         self._deadline = monotonic() + seconds
+        self._on_end = self._check_soon
         self.stop_taking()
         if self.is_own and not keep_queue:
             self._take_queue()
@@ -124,8 +126,8 @@ class Draining(Deadlines):
                 self.counters["cut"] += len(self.conversations)
             self.on_give_up()
 
-    def _end(self, request: Any) -> None:
-        super()._end(request)
+    def _check_soon(self) -> None:
+        """See whether that was the last, in the loop's thread."""
         if self._deadline is not None and (loop := self._loop):
             loop.call_soon(self._check_drained)
 

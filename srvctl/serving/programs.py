@@ -14,7 +14,7 @@ from time import monotonic
 from srvctl import environment, log
 from srvctl.conversation import LOST, RECEIVED, SENT
 from srvctl.program import Program, is_shortage
-from srvctl.serving.conversations import _COUNTERS
+from srvctl.serving.conversations import COUNTERS
 from srvctl.serving.program_groups import ProgramGroups, has_group
 from srvctl.serving.program_output import Lines
 from srvctl.socketserver.accepting import RequestNotStarted
@@ -82,7 +82,7 @@ class ProgramServing(ProgramGroups, ForkBase):
             return False
         plain = self.conversations[id(request)]
         self._id_count += 1
-        self.conversations[id(request)] = ProgramConversation(plain, f"{self._id_prefix}{self._id_count:x}")
+        self.conversations[id(request)] = ProgramConversation(plain, request, f"{self._id_prefix}{self._id_count:x}")
         return True
 
     def _start_program(self, conversation: ProgramConversation) -> int:
@@ -175,10 +175,12 @@ class ProgramServing(ProgramGroups, ForkBase):
             self.received += received
             self.sent += sent
             self.counters["lost"] += conversation.meter[LOST]
-            self.counters[_COUNTERS.get(how, "failed")] += 1
+            self.counters[COUNTERS.get(how, "failed")] += 1
             self.ended += 1
         if self.on_change:
             self.on_change()
+        if self._on_end:
+            self._on_end()
         if log.wants(log.INFO):
             counted = {"received": received, "sent": sent} if is_counted else {}
             is_datagram = conversation.connection is None

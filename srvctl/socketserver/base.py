@@ -15,7 +15,7 @@ from time import monotonic
 from srvctl.lifecycle import Event, Lifecycle, LifecycleError, State
 from srvctl.log import describe
 from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
-from srvctl.socketserver.loop import Loop
+from srvctl.socketserver.loop import READ, Loop
 from srvctl.socketserver.processing import Processing
 from srvctl.throttle import Throttle
 
@@ -71,7 +71,8 @@ class BaseServer(Processing):
         self._is_taking = True  # false for good once `stop_taking` was called
         self._waiting: deque[tuple[Any, Any]] = deque()  # taken, but not started yet
         self._accept_throttle, self._start_throttle = Throttle(), Throttle()
-        self._last_request = 0.0
+        self._last_request: float | None = None  # when it was, if anybody wants to know
+        self._taken = 0  # how many there were
 
     def __enter__(self) -> BaseServer:
         return self
@@ -147,7 +148,7 @@ class BaseServer(Processing):
 
     def _serve(self, loop: Loop, poll_interval: float) -> None:
         if self._fileno() >= 0:
-            loop.watch(self._fileno(), self._on_readable)
+            self._watch_source(loop)
         else:
             loop.call_soon(lambda: self._look_for_request(loop, poll_interval))
         if _is_programs_own(self, "service_actions"):
@@ -158,7 +159,7 @@ class BaseServer(Processing):
         if self._waiting:
             loop.call_soon(self._start_waiting)
         self._hold_when_full()
-        loop.run(self._after_turn)
+        loop.run(self._after_turn if _is_programs_own(self, "service_actions") else None)
 
     def _tick(self, loop: Loop, interval: float) -> None:
         loop.call_at(monotonic() + interval, lambda: self._tick(loop, interval))
@@ -168,7 +169,7 @@ class BaseServer(Processing):
 
     def _watch_for_idleness(self, loop: Loop, timeout: float) -> None:
         # One timer that looks when the last request was: a timer for each request would be memory for each.
-        if self._last_request + timeout <= monotonic():
+        if self._last_request is None or self._last_request + timeout <= monotonic():
             self._outlive(self.handle_timeout)
             self._last_request = monotonic()
         loop.call_at(self._last_request + timeout, lambda: self._watch_for_idleness(loop, timeout))
@@ -187,11 +188,24 @@ class BaseServer(Processing):
         fileno: Callable[[], int] | None = getattr(self, "fileno", None)
         return fileno() if fileno else -1
 
+    def _watch_source(self, loop: Loop) -> None:
+        """Have requests taken as they come, until `_unwatch_source`."""
+        loop.watch(self._fileno(), self._on_readable)
+
+    def _unwatch_source(self, loop: Loop) -> None:
+        if (fd := self._fileno()) >= 0:
+            loop.unwatch(fd)
+
     def _on_readable(self, events: int) -> None:
+        if events & ~READ:
+            self._on_source_error()
         batch = 1 if _is_programs_own(self, "get_request") else BATCH
         for _ in range(batch):
-            if not self._take_one() or self._held or not self._is_taking or self._stops():
+            if not self._take_one() or self._held or self._stops():
                 return
+
+    def _on_source_error(self) -> None:
+        """Called when the descriptor has an error to tell, besides requests."""
 
     def _look_for_request(self, loop: Loop, poll_interval: float) -> None:
         """Take requests from a source without a descriptor, and look again later when it has none."""
@@ -200,7 +214,7 @@ class BaseServer(Processing):
         loop.call_at(monotonic() + delay, lambda: self._look_for_request(loop, poll_interval))
 
     def _stops(self) -> bool:
-        return self._loop is None or self._loop.stopping
+        return self._loop is None or self._loop.stopping or not self._is_taking
 
     def _take_one(self) -> bool:
         """Handle a request if one is there, whatever it raises; return whether to look for another."""
@@ -210,20 +224,32 @@ class BaseServer(Processing):
             return False
         except Exception as error:
             return self._on_request_error(error)
-        self._last_request = monotonic()
-        self._outlive(self._process, request, client_address)
+        self._taken += 1
+        if self._last_request is not None:
+            self._last_request = monotonic()
+        self._on_taken()
+        try:
+            self._process(request, client_address)
+        except BaseException as error:
+            self._bear(error)
         return True
+
+    def _on_taken(self) -> None:
+        """Called with each request that was taken, before anything else is done with it."""
 
     def _outlive(self, action: Callable[..., None], *args: Any) -> None:
         """Call `action`, and go on whatever it raises, but for a person's Ctrl-C."""
         try:
             action(*args)
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:  # a hook of the program's own, such as a handle_error that raises
+        except BaseException as error:
+            self._bear(error)
+
+    def _bear(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if isinstance(error, Exception):  # a hook of the program's own, such as a handle_error that raises
             self._complain(f"a hook raised {describe(error)}")
-        except BaseException:  # a handler's SystemExit ends that request, as it does in a thread or a child
-            return
+        # And a handler's SystemExit ends that request, as it does in a thread or a child.
 
     def _on_request_error(self, error: Exception) -> bool:
         """Outlive a `get_request` or a hook that raises; return whether to go on at once."""
@@ -274,22 +300,22 @@ class BaseServer(Processing):
         """Have the loop leave new requests where they are until `_release`d for the same reason."""
         if self._loop is None:
             return
-        if not self._held and (fd := self._fileno()) >= 0:
-            self._loop.unwatch(fd)
+        if not self._held:
+            self._unwatch_source(self._loop)
         self._held.add(reason)
 
     def stop_taking(self) -> None:
         """Have the loop take no request any more; those that run, and those that wait, go on."""
         self._is_taking = False
-        if self._loop and (fd := self._fileno()) >= 0:
-            self._loop.unwatch(fd)
+        if self._loop:
+            self._unwatch_source(self._loop)
 
     def _release(self, reason: str) -> None:
         if reason in self._held:
             self._held.discard(reason)
             self._start_waiting()
-            if not self._held and self._is_taking and self._loop and (fd := self._fileno()) >= 0:
-                self._loop.watch(fd, self._on_readable)
+            if not self._held and self._is_taking and self._loop and self._fileno() >= 0:
+                self._watch_source(self._loop)
 
     def _is_full(self) -> bool:
         """Return whether no more requests may be served at the same time; the mix-ins know of some."""

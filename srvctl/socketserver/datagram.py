@@ -38,6 +38,7 @@ IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 IPV6_RECVPKTINFO = getattr(socket, "IPV6_RECVPKTINFO", 49)
 IPV6_PKTINFO = getattr(socket, "IPV6_PKTINFO", 50)
 _DESTINATIONS = frozenset(((socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, IPV6_PKTINFO)))
+_DONTWAIT, _TRUNC = int(socket.MSG_DONTWAIT), int(socket.MSG_TRUNC)
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # in6_pktinfo, the larger of the two
 
 
@@ -49,21 +50,23 @@ class ReplySocket:
     nothing here. Everything else is the socket's.
     """
 
-    __slots__ = ("_ancillary", "_sock", "client_address", "sent")
+    sent = 0
 
     def __init__(self, sock: socket.socket, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> None:
         self._sock = sock
         self._ancillary = ancillary
         self.client_address = client_address
-        self.sent = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send `data` to an address; return the number of bytes. Raises OSError as sendto(2) does."""
-        *flags, address = flags_and_address
-        sent = self._sock.sendmsg((data,), self._ancillary, flags[0] if flags else 0, address)
+        if not self._ancillary:
+            sent = self._sock.sendto(data, *flags_and_address)
+        else:
+            *flags, address = flags_and_address
+            sent = self._sock.sendmsg((data,), self._ancillary, flags[0] if flags else 0, address)
         self.sent += sent
         return sent
 
@@ -95,6 +98,7 @@ class DatagramServer(SocketServer):
     max_packet_size = 65535
     # Receiving never blocks (MSG_DONTWAIT), and a handler's answer waits for room, as on any socket.
     _serving_timeout = None
+    _tells_destination = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._truncated_throttle = Throttle()
@@ -119,28 +123,37 @@ class DatagramServer(SocketServer):
         self._ask_for_destination()
 
     def _ask_for_destination(self) -> None:
+        self._tells_destination = True
         family, name = self.socket.family, self.socket.getsockname()
         if family == socket.AF_INET and name[0] == "0.0.0.0":
             self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         elif family == socket.AF_INET6 and name[0] == "::":
             self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        else:
+            self._tells_destination = False
 
     @event_driven
     def get_request(self) -> tuple[Any, Any]:
         """Receive a datagram; return it with what answers it, and its sender (None: a unix peer without a name)."""
-        # A unix peer gets no room for descriptors, which would stay open here; the kernel closes them, unix(7).
-        room = 0 if self.socket.family == socket.AF_UNIX else _ANCILLARY_BYTES
+        size = self.max_packet_size
+        ancillary: list[tuple[int, int, bytes]] = []
         for _ in range(BATCH):  # a flood of them must not keep the loop from its other work
-            size = self.max_packet_size
-            data, ancillary, flags, sender = self.socket.recvmsg(size, room, socket.MSG_DONTWAIT)
-            if flags & socket.MSG_TRUNC:
-                suppressed = self._truncated_throttle.admit()
-                self.datagram_truncated(sender, suppressed)
+            if self._tells_destination:
+                data, ancillary, flags, sender = self.socket.recvmsg(size, _ANCILLARY_BYTES, _DONTWAIT)
+                is_truncated = flags & _TRUNC
+            else:  # a third cheaper; one byte more shows that there was more
+                data, sender = self.socket.recvfrom(size + 1, _DONTWAIT)
+                is_truncated = len(data) > size
+            if is_truncated:
+                self._drop_truncated(sender)
                 continue
             # Linux says '' or None for no name, by version.
             client_address = self._address_of(sender or None)
             return (data, self._reply_socket(client_address, ancillary)), client_address
         raise BlockingIOError
+
+    def _drop_truncated(self, sender: Any) -> None:
+        self.datagram_truncated(sender, self._truncated_throttle.admit())
 
     def _address_of(self, sender: Any) -> Any:
         return sender

@@ -9,6 +9,7 @@ from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -78,11 +79,10 @@ class StreamRequestHandler(BaseRequestHandler):
         wfile, rfile = getattr(self, "wfile", None), getattr(self, "rfile", None)
         try:
             if wfile is not None:
-                with contextlib.suppress(OSError):  # the peer has gone; there is nobody left to tell
-                    if not wfile.closed:
-                        wfile.flush()
-                with contextlib.suppress(OSError):  # closing flushes once more
-                    wfile.close()
+                try:  # noqa: SIM105 - suppress() costs as much as the close itself
+                    wfile.close()  # which flushes
+                except OSError:  # the peer has gone; there is nobody left to tell
+                    pass
         finally:
             if rfile is not None:
                 rfile.close()
@@ -93,12 +93,13 @@ class _SocketWriter(io.BufferedIOBase):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._sendall = sock.sendall
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        self._sock.sendall(data)
+        self._sendall(data)
         if type(data) is bytes:
             return len(data)
         with memoryview(data) as view:
@@ -199,6 +200,25 @@ class _DeadlineReader(io.BufferedReader):
         return data if data else self._in_time(data)
 
 
+class _MadeWhenAsked:
+    """An attribute that is made when it is first asked for, and is the object's own from then on.
+
+    The two files of a datagram cost as much as receiving it, and few handlers use both.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, handler: Any, owner: type) -> Any:
+        if handler is None:
+            return self
+        made = handler.__dict__[self._name] = self._make(handler)
+        return made
+
+
 class DatagramRequestHandler(BaseRequestHandler):
     """Handle a datagram: ``packet``, ``rfile`` on it, ``wfile`` for the answer, and ``socket`` to send from.
 
@@ -207,21 +227,20 @@ class DatagramRequestHandler(BaseRequestHandler):
     meanwhile is not an error.
     """
 
+    rfile: Any = _MadeWhenAsked(lambda handler: io.BytesIO(handler.packet))
+    wfile: Any = _MadeWhenAsked(lambda handler: io.BytesIO())
+
     def setup(self) -> None:
-        """Make ``rfile`` and ``wfile``."""
+        """Make ``packet`` and ``socket``; the files are made when they are asked for."""
         self.packet, self.socket = self.request
-        self.rfile = io.BytesIO(self.packet)
-        self.wfile = io.BytesIO()
 
     def finish(self) -> None:
         """Send the answer, if there is one."""
-        wfile = getattr(self, "wfile", None)
-        answer = wfile.getvalue() if wfile is not None else b""
-        if answer and self.client_address:
-            from srvctl.socketserver.datagram import PEER_GONE_ERRNOS
-
+        if "wfile" in self.__dict__ and (answer := self.wfile.getvalue()) and self.client_address:
             try:
                 self.socket.sendto(answer, self.client_address)
             except OSError as error:
+                from srvctl.socketserver.datagram import PEER_GONE_ERRNOS
+
                 if error.errno not in PEER_GONE_ERRNOS:
                     raise

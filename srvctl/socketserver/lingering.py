@@ -52,7 +52,8 @@ class Lingering:
 
     def __init__(self, close: Callable[[Any], None]) -> None:
         self._close = close
-        self._closing: dict[int, _Closing] = {}
+        self._closing: dict[int, _Closing] = {}  # by deadline, since each has as long as the others
+        self._is_timed = False
         self._is_last = False
 
     def __len__(self) -> int:
@@ -73,21 +74,35 @@ class Lingering:
             return
         self._closing[id(closing)] = closing
         if loop:
-            loop.call_soon(lambda: self._watch(loop, closing))  # this may be a handler's thread
+            self._watch(loop, closing)
         elif self._is_last:  # a thread that outlived the server: nobody else is left to wait
             self.finish()
 
     def watch(self, loop: Loop) -> None:
         """Have `loop` take over those that the last loop left."""
+        self._is_timed = False
         for closing in list(self._closing.values()):
             self._watch(loop, closing)
 
     def _watch(self, loop: Loop, closing: _Closing) -> None:
-        if closing.sock.fileno() < 0:  # its owner was quicker
-            self._end(loop, closing)
-            return
+        # This may be a handler's thread, and the loop asleep: it wakes when the peer is done. One timer for all, or
+        # each close of a thread would wake it once more.
         loop.watch(closing.sock.fileno(), lambda events: self._on_readable(loop, closing))
-        loop.call_at(closing.deadline, lambda: self._end(loop, closing))
+        if not self._is_timed:
+            self._is_timed = True
+            loop.call_soon(lambda: self._end_late(loop))
+
+    def _end_late(self, loop: Loop) -> None:
+        """End those whose time is up, and come back for the next."""
+        now = monotonic()
+        for closing in list(self._closing.values()):
+            if closing.deadline > now:
+                break
+            self._end(loop, closing)
+        self._is_timed = False
+        if first := next(iter(list(self._closing.values())), None):
+            self._is_timed = True
+            loop.call_at(first.deadline, lambda: self._end_late(loop))
 
     def _on_readable(self, loop: Loop, closing: _Closing) -> None:
         if closing.discard():

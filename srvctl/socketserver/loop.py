@@ -12,6 +12,7 @@ import heapq
 import os
 import select
 from collections import deque
+from functools import partial
 from time import monotonic
 
 TYPE_CHECKING = False
@@ -56,8 +57,8 @@ class Loop:
     """Call back when descriptors are ready and when timers are due.
 
     Owns its wake-up and polling descriptors; those that are watched stay their owner's, who stops watching
-    before closing. `wake`, `stop` and `call_soon` may be called from any thread, `wake` and `stop` from a signal
-    handler too; everything else belongs to the thread that made the loop and runs it.
+    before closing. `wake`, `stop`, `call_soon` and `watch` may be called from any thread, `wake` and `stop` from a
+    signal handler too; everything else belongs to the thread that made the loop and runs it.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Loop:
         # Re-entrant: a signal handler may call `wake` while its thread does.
         self._wake_lock = _thread.RLock()
         self._callbacks: dict[int, Callable[[int], None]] = {}
-        self._timers: list[Timer] = []
+        self.timers: list[Timer] = []  # a heap; a cancelled one stays in it until it is due
         self._soon: deque[Callable[[], None]] = deque()
         self._poll = select.epoll() if hasattr(select, "epoll") else _Poll()
         try:
@@ -75,6 +76,11 @@ class Loop:
         except OSError:
             self._poll.close()
             raise
+        # What closes its own descriptors, without any code of ours: a forked child pays for each function it calls.
+        self.closers: list[Callable[[], None]] = [
+            self._poll.close,
+            *(partial(os.close, fd) for fd in {self._wake_read, self._wake_write}),
+        ]
         self._poll.register(self._wake_read, READ)
 
     def __enter__(self) -> Loop:
@@ -90,17 +96,20 @@ class Loop:
 
     def release_in_child(self) -> None:
         """Close a forked child's copies of them; whoever held a lock at the fork is not there to release it."""
-        wakeup, self._wake_write = {self._wake_read, self._wake_write}, -1
-        self._poll.close()
-        for fd in wakeup:
-            os.close(fd)
+        self._wake_write = -1
+        for close in self.closers:
+            close()
         self._callbacks.clear()
-        self._timers.clear()
+        self.timers.clear()
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call `callback` with the events whenever `fd` is ready. Raises OSError where it cannot be waited on."""
-        self._poll.register(fd, events)
-        self._callbacks[fd] = callback
+        self._callbacks[fd] = callback  # first: another thread may be waiting at this moment
+        try:
+            self._poll.register(fd, events)
+        except OSError:
+            del self._callbacks[fd]
+            raise
 
     def unwatch(self, fd: int) -> None:
         """Stop watching `fd`; nothing happens when it is not watched."""
@@ -111,7 +120,7 @@ class Loop:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call `callback` at `when`, in seconds of `time.monotonic`."""
         timer = Timer(when, callback)
-        heapq.heappush(self._timers, timer)
+        heapq.heappush(self.timers, timer)
         return timer
 
     def call_soon(self, callback: Callable[[], None]) -> None:
@@ -131,11 +140,12 @@ class Loop:
         self.stopping = True
         self.wake()
 
-    def run(self, after_turn: Callable[[], None]) -> None:
+    def run(self, after_turn: Callable[[], None] | None = None) -> None:
         """Turn until `stop`; call `after_turn` behind each turn. What a callback raises goes to the caller."""
         while not self.stopping:
             self.turn(self._patience())
-            after_turn()
+            if after_turn:
+                after_turn()
 
     def turn(self, timeout: float) -> None:
         """Wait up to `timeout` seconds (negative: until something happens) and make the calls that are due."""
@@ -147,29 +157,31 @@ class Loop:
                     os.read(fd, 512)
             elif callback := self._callbacks.get(fd):
                 callback(events)
-        self.call_due()
+        if self._soon or self.timers:
+            self.call_due()
 
     def call_due(self) -> None:
         """Make the calls whose time has come; those that they add wait for the next turn."""
         for _ in range(len(self._soon)):
             self._soon.popleft()()
         now = monotonic()
-        while self._timers and (self._timers[0].callback is None or self._timers[0].when <= now):
-            timer = heapq.heappop(self._timers)
+        while self.timers and (self.timers[0].callback is None or self.timers[0].when <= now):
+            timer = heapq.heappop(self.timers)
             if timer.callback is not None:
                 timer.callback()
 
     def next_due(self) -> float | None:
         """Return when the next timer is due, or None."""
-        while self._timers and self._timers[0].callback is None:
-            heapq.heappop(self._timers)
-        return self._timers[0].when if self._timers else None
+        while self.timers and self.timers[0].callback is None:
+            heapq.heappop(self.timers)
+        return self.timers[0].when if self.timers else None
 
     def _patience(self) -> float:
         if self._soon:
             return 0.0
-        due = self.next_due()
-        return -1.0 if due is None else max(0.0, due - monotonic())
+        if not self.timers or (due := self.next_due()) is None:
+            return -1.0
+        return max(0.0, due - monotonic())
 
 
 def _open_wakeup() -> tuple[int, int]:

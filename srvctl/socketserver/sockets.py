@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from time import monotonic
 
 from srvctl.lifecycle import Event
 from srvctl.socketserver.accepting import PAUSE_SECONDS, AcceptFailure, classify
@@ -42,7 +43,7 @@ class SocketServer(BaseServer):
     ) -> None:
         super().__init__(server_address, RequestHandlerClass)
         self._bound_path: BoundPath | None = None
-        self._last_errno: int | None = None
+        self._last_failure: tuple[int | None, int, float] = (None, 0, 0.0)
         if sock is not None:
             self.socket = sock
             self._life.on(Event.BIND)
@@ -114,15 +115,10 @@ class SocketServer(BaseServer):
                 with contextlib.suppress(OSError):  # closed meanwhile
                     self.socket.settimeout(timeout)
 
-    def _process(self, request: Any, client_address: Any) -> None:
-        self._last_errno = None  # this one could be taken: the next error is a first one
-        super()._process(request, client_address)
-
     def _on_request_error(self, error: Exception) -> bool:
         if not isinstance(error, OSError):
             return super()._on_request_error(error)
-        repeated, self._last_errno = self._last_errno == error.errno, error.errno
-        failure = classify(error, repeated=repeated)
+        failure = classify(error, repeated=self._is_repeated(error))
         if failure is AcceptFailure.FATAL:
             if self._stops():  # closed by the one who stopped it
                 return False
@@ -135,6 +131,15 @@ class SocketServer(BaseServer):
             return False
         self.connection_lost(error)
         return True
+
+    def _is_repeated(self, error: OSError) -> bool:
+        """Return whether the same error came before the last pause, with nothing taken since."""
+        now = monotonic()
+        number, taken, when = self._last_failure
+        if (number, taken) != (error.errno, self._taken):
+            self._last_failure = (error.errno, self._taken, now)
+            return False
+        return now - when >= PAUSE_SECONDS / 2  # otherwise another thread saw the same one at the same time
 
     def connection_lost(self, error: OSError) -> None:
         """Called when a connection was lost before it could be taken; the server goes on."""

@@ -1,4 +1,4 @@
-"""`ThreadingMixIn`: each request is handled by a thread, out of a pool that grows only while all are busy."""
+"""`ThreadingMixIn`: each request is handled by a thread: one of its own, or one of a pool."""
 
 from __future__ import annotations
 
@@ -116,31 +116,42 @@ class ThreadingMixIn(Base):
     _threads: ThreadPool | tuple[()] = ()
     _running = 0
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Hand the request to a thread."""
+    def _pool(self) -> ThreadPool:
         if not isinstance(self._threads, ThreadPool):
             self._threads = ThreadPool(self.spare_threads, self.daemon_threads or self.spare_threads > 0)
             self._running_lock = threading.Condition()
+        return self._threads
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand the request to a thread."""
+        self._submit(lambda: self.process_request_thread(request, client_address), self._request_ended)
+        self._hold_when_full()
+
+    def _submit(self, job: Callable[[], None], on_end: Callable[[], None]) -> None:
+        """Run `job` in a thread, counted; `on_end` is called in the loop when it ends and requests are held back.
+
+        Raises `RequestNotStarted`, and then nothing has changed.
+        """
+        pool = self._pool()
         # Counted before it starts: a thread may end before submit() returns.
         with self._running_lock:
             self._running += 1
         try:
-            self._threads.submit(lambda: self._run_in_thread(request, client_address))
+            pool.submit(lambda: self._run_in_thread(job, on_end))
         except RequestNotStarted:
             self._thread_done()
             raise
-        self._hold_when_full()
 
     def _is_full(self) -> bool:
         return self._running >= self.max_threads
 
-    def _run_in_thread(self, request: Any, client_address: Any) -> None:
+    def _run_in_thread(self, job: Callable[[], None], on_end: Callable[[], None]) -> None:
         try:
-            self.process_request_thread(request, client_address)
+            job()
         finally:
             self._thread_done()
             if self._held and (loop := self._loop):
-                loop.call_soon(self._request_ended)
+                loop.call_soon(on_end)
 
     def _thread_done(self) -> None:
         with self._running_lock:

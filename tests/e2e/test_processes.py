@@ -71,9 +71,11 @@ def test_a_handler_runs_in_a_lean_process_of_its_own(
     log = os.readlink(f"/proc/{server.pid}/fd/2")
     assert [held.pop(fd) for fd in ("0", "1", "2")] == ["/dev/null", log, log]
     kinds = sorted(target.split("[")[0] for target in held.values())
-    # A child has its connection; the worker has its listener, its channel, its loop, and a pipe for its stacks too.
-    own = ["socket:"] if model == "--fork" else ["anon_inode:", "anon_inode:", "pipe:", "socket:", "socket:", "socket:"]
-    assert kinds == own, held
+    # A child has its connection; the worker has its listener, its channel, its loop, and a pipe for its stacks too, and
+    # where threads wait for requests they do so at a gate.
+    loops = {"--fork": 0, "--threads": 2, "--sync": 1}[model]
+    rest = [] if model == "--fork" else ["pipe:", "socket:", "socket:"]
+    assert kinds == sorted(["anon_inode:", "anon_inode:"] * loops + rest + ["socket:"]), held
 
 
 @by_model

@@ -405,8 +405,12 @@ def test_all_workers_go_with_their_supervisor(launch: Launch) -> None:
     with server.connect() as client:
         assert client.recv(100) == b"began\n"
         workers = server.children()
-        family = [*workers, *(child for worker in workers for child in server.children(worker))]
-        assert len(family) == 4
+
+        def family_of_seven() -> list[int]:  # of each worker, one child waits for a request
+            family = [*workers, *(child for worker in workers for child in server.children(worker))]
+            return family if len(family) == 7 else []
+
+        family = wait_until(family_of_seven, "all children", server)
         server.send_signal(signal.SIGKILL)
         assert server.wait() == -signal.SIGKILL
         wait_until(lambda: all(map(is_gone, family)), "end of the workers", server)

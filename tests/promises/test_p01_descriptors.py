@@ -33,7 +33,7 @@ def test_accept_without_descriptors_is_tried_ten_times_a_second(launch, place, m
             assert asked(server) == b"ping\n"
             all_answer(established)
         times = strace.times("accept4")
-    assert len(times) == 12
+    assert len(times) >= 12  # strace counts for each thread, and any of them may try
     assert rate(times) <= 11
     (line,) = lines_with(server.log, "accept failed")
     assert "suppressed=0 retry_in=0.100" in line

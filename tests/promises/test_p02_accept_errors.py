@@ -50,7 +50,7 @@ def test_an_error_of_one_connection_is_not_the_servers(launch, place, model):
     for errno in IGNORABLE:
         with Strace(server.worker, place, *inject("accept4", f"error={errno}:when=1..2")) as strace:
             assert asked(server) == b"ping\n", errno
-            assert len(strace.times("accept4")) == 2, errno
+            assert len(strace.times("accept4")) >= 2, errno  # strace counts for each thread
     assert "accept failed" not in server.log
     assert server.stop() == 0
 
@@ -85,15 +85,15 @@ def test_a_listener_that_is_none_ends_the_server(launch, place, errno, model):
 @needs_strace
 def test_a_listener_that_a_sibling_shut_down_is_given_one_pause(launch, place):
     """P2: EINVAL once is a pause, as with EMFILE; EINVAL again is the end, 71."""
-    server = launch("tcp4", "127.0.0.1:0", "--threads", "myapp:Echo")
+    server = launch("tcp4", "127.0.0.1:0", "--fork", "myapp:Echo")
     with clients(server, 2) as established:
         with Strace(server.worker, place, *inject("accept4", "error=EINVAL:when=1")):
             assert asked(server) == b"ping\n"
         all_answer(established)
     with Strace(server.worker, place, *inject("accept4", "error=EINVAL")) as strace, server.connect():
         assert server.wait() == 71
-        first, second = strace.times("accept4")
-    assert second - first >= 0.1
+        first, *_, last = strace.times("accept4")
+    assert last - first >= 0.1
     assert len(lines_with(server.log, "srvctl: error: cannot accept on tcp://")) == 1
 
 

@@ -17,7 +17,7 @@ SHOW = """#!/bin/sh
 # The shell's own variables are not looked at: this is what it was given.
 tr '\\0' '\\n' < /proc/$$/environ; echo ---
 ls -l /proc/$$/fd; echo ---
-cat /proc/$$/status; echo ---
+while read -r line; do echo "$line"; done < /proc/$$/status; echo ---
 cat > /dev/null
 """
 

@@ -272,7 +272,7 @@ def test_handle_timeout_comes_after_idle_time_only():
     with serving(server) as run:
         for _ in range(50):
             assert is_answered(server)
-        timers = len(server._loop._timers)
+        timers = len(server._loop.timers)
         assert timers < 10
         assert told.wait(PATIENCE)
     assert run.error is None
