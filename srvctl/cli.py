@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -73,8 +74,25 @@ class _FamilyCommand(click.Command):
         write_options(self.get_params(ctx), ctx, formatter)
 
 
+class _Commands(dict[str, Any]):
+    """Commands by name, each made when it is asked for: the options of all families are 40 ms of a start."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        command: Any = super().__getitem__(name)
+        if not isinstance(command, click.Command):
+            command = self[name] = command()
+        made: click.Command = command
+        return made
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
 def _family_commands(run: Callable[..., None], *more: click.Option) -> dict[str, click.Command]:
-    return {family.word: _family_command(family, run, more) for family in Family}
+    return _Commands({family.word: partial(_family_command, family, run, more) for family in Family})
 
 
 def _family_command(family: Family, run: Callable[..., None], more: tuple[click.Option, ...]) -> click.Command:

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-from srvctl import banner, inetd, log, ready_made, systemd, upgrade
+from srvctl import banner, log, ready_made, systemd, upgrade
 from srvctl.address import Family
 from srvctl.errors import ExitStatus, from_os_error
 from srvctl.listening import Listener, open_listener
@@ -33,6 +33,8 @@ def launch(settings: Settings) -> ExitStatus:
     sink = log.configure(style, threshold)
     target, is_ready_made = _resolved(settings)
     if connection is not None:
+        from srvctl import inetd
+
         return inetd.serve_one(settings, connection, target, is_ready_made)
     state = upgrade.handed_over()
     with _started(settings, state) as (signals, listener):
@@ -50,6 +52,8 @@ def _handed_over(settings: Settings) -> socket.socket | None:
     """Return the connection that ``fd N`` is, as from inetd, or None."""
     if settings.family != Family.FD.word or not settings.address.isdecimal():
         return None
+    from srvctl import inetd  # with a server's parts, which a supervisor has no use for
+
     connection = inetd.connected_socket(int(settings.address))
     return connection and inetd.free_standard_descriptors(connection)
 

@@ -32,6 +32,7 @@ ACTIVE_THREADS = 4
 # A thread that took nothing between two looks is stuck. The first look is soon, since a client may be waiting; while it
 # shows that all of them get on, looking less often loses nothing.
 SOONEST_LOOK, LATEST_LOOK = 0.001, 0.016
+_MOST_AT_ONCE = 64
 
 
 class Gate:
@@ -114,6 +115,7 @@ class TakingMixIn(ThreadingMixIn):
         self._is_looking = False
         self._look_seconds = SOONEST_LOOK
         self._look_timer: Timer | None = None
+        self._step = 1  # how many threads the next look adds at most
         super().__init__(*args, **kwargs)
 
     # --- the loop's part
@@ -149,8 +151,12 @@ class TakingMixIn(ThreadingMixIn):
             return
         self._is_looking = True
         stuck = self._set_stuck_aside()
+        # Twice as many each time that those of the last time got stuck: conversations that last come in bursts.
+        self._step = min(self._step * 2, _MOST_AT_ONCE) if stuck and not self._active else 1
+        grown = False
         try:
-            grown = self._grow()
+            for _ in range(self._step):
+                grown = self._grow() or grown
         except RequestNotStarted as error:
             suppressed = self._start_throttle.admit()
             if suppressed >= 0:
@@ -180,7 +186,7 @@ class TakingMixIn(ThreadingMixIn):
     def _grow(self) -> bool:
         """Have one thread more take requests, if there is room; return whether there was."""
         with self._running_lock:
-            if len(self._active) >= self.active_threads or self._running >= self.max_threads:
+            if len(self._active) >= max(self.active_threads, self._step) or self._running >= self.max_threads:
                 return False
             taker = Taker()
             self._active += (taker,)

@@ -68,11 +68,13 @@ class Running:
         words = {"family": family, "address": self.address, "port": self.address.rpartition(":")[2]}
         words |= {"python": sys.executable, "programs": str(place), "place": str(place)}
         self._log = place / f"{os.urandom(4).hex()}.log"
+        environment = clean_environment(PYTHONPATH=f"{place}:{ROOT}")
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has been compiled
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [word.format(**words) for word in server.command.split()],
                 cwd=server.cwd.format(**words) or ROOT,
-                env=clean_environment(PYTHONPATH=f"{place}:{ROOT}"),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if server.announces else log,
                 stderr=log,
