@@ -151,8 +151,8 @@ class TakingMixIn(ThreadingMixIn):
             return
         self._is_looking = True
         stuck = self._set_stuck_aside()
-        # Twice as many each time that those of the last time got stuck: conversations that last come in bursts.
-        self._step = min(self._step * 2, _MOST_AT_ONCE) if stuck and not self._active else 1
+        # Twice as many each time that some got stuck: conversations that last come in bursts.
+        self._step = min(self._step * 2, _MOST_AT_ONCE) if stuck else 1
         grown = False
         try:
             for _ in range(self._step):

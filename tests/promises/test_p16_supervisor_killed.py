@@ -43,7 +43,7 @@ def test_worker_and_children_go_with_their_supervisor(launch, place, model, hand
             for client in connected:
                 assert read_line(client) == b"began\n"
             wanted = 6 if model == "--fork" else 1  # one child waits
-            wait_until(lambda wanted=wanted: len(descendants(server.pid)) == wanted, "family", server)
+            wait_until(lambda n=wanted, pid=server.pid: len(descendants(pid)) == n, "family", server)
             # 1 s is the promise; twice that on a machine that does other things.
             assert kill(server) < 2
             for client in connected:
