@@ -163,9 +163,15 @@ class TakingMixIn(ThreadingMixIn):
                 self.start_failed(error.__cause__ or error, suppressed, PAUSE_SECONDS)
             delay = PAUSE_SECONDS
         else:
+            if self._running >= self.max_threads:  # nothing to be done before one of them ends, and that is told
+                self._is_looking = False
+                return
             self._look_seconds = SOONEST_LOOK if stuck or grown else min(self._look_seconds * 2, LATEST_LOOK)
             delay = self._look_seconds
         self._look_timer = self._loop.call_at(monotonic() + delay, self._look_after)
+
+    def _is_short(self) -> bool:
+        return self._gate is not None and self._gate.is_open and not self._is_looking and not self._has_idle()
 
     def _has_idle(self) -> bool:
         # any() would make a generator, for each request.
@@ -240,7 +246,8 @@ class TakingMixIn(ThreadingMixIn):
             return True
 
     def _on_left(self, taker: Taker) -> None:
-        """Called in the loop when a thread has left while requests are held back."""
+        """Called in the loop when a thread has left, and requests are held back or nobody waits for them."""
+        self._look_after()
         if taker.has_served:
             self._request_ended()
         elif not self._is_full():  # it only sees that the gate is shut: no descriptor is free for that
@@ -253,7 +260,9 @@ class TakingMixIn(ThreadingMixIn):
     def _on_taken(self) -> None:
         if gate := self._gate:
             gate.arm()
-            if not self._is_looking and not self._has_idle() and (loop := self._loop):
+            if self._is_looking or self._running >= self.max_threads:
+                return
+            if not self._has_idle() and (loop := self._loop):
                 self._is_looking = True
                 self._look_seconds = SOONEST_LOOK
                 loop.call_soon(self._look_after)

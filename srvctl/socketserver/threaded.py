@@ -128,7 +128,7 @@ class ThreadingMixIn(Base):
         self._hold_when_full()
 
     def _submit(self, job: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Run `job` in a thread, counted; `on_end` is called in the loop when it ends and requests are held back.
+        """Run `job` in a thread, counted; `on_end` is called in the loop when it ends and requests may wait for that.
 
         Raises `RequestNotStarted`, and then nothing has changed.
         """
@@ -150,8 +150,12 @@ class ThreadingMixIn(Base):
             job()
         finally:
             self._thread_done()
-            if self._held and (loop := self._loop):
+            if (self._held or self._is_short()) and (loop := self._loop):
                 loop.call_soon(on_end)
+
+    def _is_short(self) -> bool:
+        """Return whether a request may wait for a thread, though none are held back; not with a thread for each."""
+        return False
 
     def _thread_done(self) -> None:
         with self._running_lock:

@@ -147,6 +147,8 @@ def test_nothing_is_stored_for_a_receiver_that_does_not_read(joined, model):
 def test_a_reset_of_the_upstream_is_one_for_the_client(joined, model, size):
     """An end of file would say that it has got everything; before splice(2) has begun and after."""
     client, upstream, server = joined("tcp", model)
+    client.sendall(b"?")
+    assert upstream.recv(1) == b"?"  # the upstream is not still being connected to
     sender = threading.Thread(target=lambda: upstream.sendall(bytes(size)))
     sender.start()
     assert len(receive_exactly(client, size)) == size
