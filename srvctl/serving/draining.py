@@ -8,7 +8,7 @@ from time import monotonic
 from srvctl import log
 from srvctl.conversation import Conversation
 from srvctl.lifecycle import Event
-from srvctl.serving.deadlines import LAST_WORDS_SECONDS, Deadlines, shut
+from srvctl.serving.deadlines import LAST_WORDS_SECONDS, SWEEP_SECONDS, Deadlines, shut
 from srvctl.socketserver.accepting import PAUSE_SECONDS, AcceptFailure, classify
 
 TYPE_CHECKING = False
@@ -54,6 +54,8 @@ class Draining(Deadlines):
             self._sweep_timer.cancel()
             self._sweep_timer = None
         self._arm_sweep()
+        # And for those that a thread had just taken, and enters in the table now.
+        loop.call_at(monotonic() + SWEEP_SECONDS, self._arm_sweep)
         loop.call_at(self._deadline, self._cut_all)
         loop.call_soon(self._check_drained)
 

@@ -119,6 +119,7 @@ class ThreadServing(InPlace, ThreadBase):
     def resize(self, most: int) -> None:
         super().resize(most)
         self.max_threads = most + self._refuses  # one more, to tell clients that there is no room
+        self._look_after()  # when it was full, nobody looked
 
     def _process(self, request: Any, client_address: Any) -> None:
         if self._gate:

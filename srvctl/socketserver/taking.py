@@ -45,6 +45,7 @@ class Gate:
 
     def __init__(self, fd: int) -> None:
         self.is_open = False
+        self.turn = 0  # how often it was shut: who came before that leaves, also when it is open again by then
         self._fd = fd
         self._is_spent = False
         self._poll = select.epoll()
@@ -66,6 +67,7 @@ class Gate:
         """Send all who wait away. May be called from any thread."""
         if self.is_open:
             self.is_open = False
+            self.turn += 1
             os.eventfd_write(self._shut, 1)
 
     def wait(self) -> bool:
@@ -132,6 +134,7 @@ class TakingMixIn(ThreadingMixIn):
         if not self._gate:
             self._gate = Gate(self._fileno())
         self._gate.open()
+        self._set_stuck_aside()  # those that conversations kept meanwhile are no reason to grow by more than one
         self._look_after()
 
     def _unwatch_source(self, loop: Loop) -> None:
@@ -215,10 +218,11 @@ class TakingMixIn(ThreadingMixIn):
     def _take(self, taker: Taker) -> None:
         gate = self._gate
         assert gate is not None
+        turn = gate.turn
         try:
             while True:
                 taker.is_idle = False  # before the gate is looked at: who shut it waits for those that are not idle
-                if not gate.is_open:
+                if not gate.is_open or gate.turn != turn:
                     break
                 taker.has_served = self._take_one()
                 if taker.has_served:
