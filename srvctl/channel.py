@@ -1,8 +1,9 @@
 """What supervisor and worker say to each other, over one socketpair.
 
 A message is a word and plain values, one to a packet: a sequenced-packet socket keeps them whole, and its end of
-file means that the other side is gone. Up: ``ready``, ``failed``, ``figures``, ``drained``. Down: ``setup``,
-``drain``, ``hurry``, ``report``. `marshal` reads only what a worker of ours, or its supervisor, wrote.
+file means that the other side is gone. Up: ``ready``, ``failed``, ``figures``, ``alive``, ``tired``, ``drained``. Down:
+``setup``, ``share``, ``serve``, ``drain``, ``hurry``, ``report``, ``stacks``. `marshal` reads only what a worker of
+ours, or its supervisor, wrote.
 """
 
 from __future__ import annotations

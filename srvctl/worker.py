@@ -143,9 +143,10 @@ class Worker:
                 word, values = self.channel.receive()
                 if word == "serve":
                     return True
-                if word != "share":
+                if word == "share":
+                    self._take_share(values)
+                elif word != "stacks":
                     return False
-                self._take_share(values)
         except ChannelClosed:
             return False
 

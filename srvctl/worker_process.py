@@ -97,8 +97,13 @@ class WorkerProcess:
             os.kill(self.pid, number)
 
     def ask_for_stacks(self) -> None:
-        """Have it write the Python stacks of all its threads to `stacks`."""
+        """Have it write the Python stacks of all its threads to `stacks`.
+
+        The signal reaches a handler that runs. The word ends the wait of a loop that was about to wait when the signal
+        came: Python had looked for signals by then.
+        """
         self.send_signal(signal.SIGUSR2)
+        self.channel.send("stacks")
 
     def ask_for_last_stacks(self) -> None:
         """Have it write them even if no bytecode runs in it any more; it is to be killed next."""

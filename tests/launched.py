@@ -200,6 +200,14 @@ def wait_until(condition, what: str, launched: Launched | None = None):  # type:
     return outcome
 
 
+def freeze(pid: int) -> None:
+    """Stop a process as a debugger does; returns when each of its threads stands, which a signal alone does not say."""
+    os.kill(pid, signal.SIGSTOP)
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    for stat in list(stats):
+        wait_until(lambda stat=stat: stat.read_text().rpartition(")")[2].split()[0] == "T", f"stop of {stat}")
+
+
 def receive_all(sock: socket.socket) -> bytes:
     """Read until the peer has shut down."""
     received = b""

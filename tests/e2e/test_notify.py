@@ -16,7 +16,7 @@ from types import TracebackType
 import pytest
 
 from srvctl.systemd import PRIVATE_VARIABLES, STORED
-from tests.launched import PATIENCE, Launched, clean_environment, receive_all
+from tests.launched import PATIENCE, Launched, clean_environment, freeze, receive_all
 
 Launch = Restart = Callable[..., Launched]
 
@@ -225,7 +225,7 @@ def test_the_watchdog_starves_while_a_worker_does_not_answer(
     manager.receive_with("READY")
     manager.receive_with("WATCHDOG")
     stopped = server.children()[0]
-    os.kill(stopped, signal.SIGSTOP)
+    freeze(stopped)
     try:
         manager.count("WATCHDOG=1", WATCHDOG_SECONDS)  # what was under way: the worker was heard a moment ago
         assert manager.count("WATCHDOG=1", 3 * WATCHDOG_SECONDS) == 0

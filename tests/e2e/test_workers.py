@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.load import Load, Tail, is_gone, wait_for_workers
-from tests.launched import Launched, ask, receive_all, run, wait_until
+from tests.launched import Launched, ask, freeze, receive_all, run, wait_until
 
 Launch = Callable[..., Launched]
 
@@ -320,7 +320,7 @@ def test_a_worker_that_is_stopped_is_found_and_replaced(launch: Launch, hold) ->
     """With --hang-timeout a worker that does not answer is killed; the other one serves meanwhile."""
     server = launch(*TCP, "--threads", "--workers", "2", "--hang-timeout", "1", "held:Held")
     stopped, other = server.children()
-    os.kill(stopped, signal.SIGSTOP)
+    freeze(stopped)
     held = hold(server)
     assert {held.hold() for _ in range(10)} == {other}
     server.wait_for_log(f'worker killed pid={stopped} why="it has not answered for ')
@@ -380,7 +380,7 @@ def test_the_state_is_logged_on_request(launch: Launch, hold) -> None:
 def test_the_state_is_logged_though_a_worker_hangs(launch: Launch) -> None:
     """USR1 does not wait for a worker that does not answer."""
     server = launch(*TCP, "--threads", "--workers", "2", "myapp:Echo")
-    os.kill(server.children()[0], signal.SIGSTOP)
+    freeze(server.children()[0])
     server.send_signal(signal.SIGUSR1)
     server.wait_for_log("notice state ")
     assert {int(line["pid"]) for line in lines_of(server, "notice worker")} == set(server.children())

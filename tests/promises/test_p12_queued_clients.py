@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from tests.launched import receive_all, wait_until
-from tests.promises.faults import MODELS, ask, clients, short_and_long, stat_of
+from tests.launched import freeze, receive_all
+from tests.promises.faults import MODELS, ask, clients, short_and_long
 
 FAMILIES = [("tcp4", "127.0.0.1:0"), ("tcp", ":0"), ("unix", "@srvctl-{}"), ("unix-seqpacket", "@srvctl-{}")]
 
@@ -19,12 +19,6 @@ FAMILIES = [("tcp4", "127.0.0.1:0"), ("tcp", ":0"), ("unix", "@srvctl-{}"), ("un
 def address_of(text: str) -> str:
     """Return an address that nobody else has."""
     return text.format(os.urandom(6).hex())
-
-
-def freeze(pid: int) -> None:
-    """Stop a process as a debugger does."""
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: stat_of(pid)[0] == "T", "stopped process")
 
 
 @pytest.mark.parametrize(
