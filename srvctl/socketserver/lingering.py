@@ -73,10 +73,10 @@ class Lingering:
             self._close(sock)
             return
         self._closing[id(closing)] = closing
-        if loop:
-            self._watch(loop, closing)
-        elif self._is_last:  # a thread that outlived the server: nobody else is left to wait
+        if self._is_last:  # the server has been closed meanwhile: nobody else is left to wait
             self.finish()
+        elif loop:
+            self._watch(loop, closing)
 
     def watch(self, loop: Loop) -> None:
         """Have `loop` take over those that the last loop left."""
@@ -87,7 +87,8 @@ class Lingering:
     def _watch(self, loop: Loop, closing: _Closing) -> None:
         # This may be a handler's thread, and the loop asleep: it wakes when the peer is done. One timer for all, or
         # each close of a thread would wake it once more.
-        loop.watch(closing.sock.fileno(), lambda events: self._on_readable(loop, closing))
+        with contextlib.suppress(OSError, ValueError):  # closed at this moment; or no memory, and then time ends it
+            loop.watch(closing.sock.fileno(), lambda events: self._on_readable(loop, closing))
         if not self._is_timed:
             self._is_timed = True
             loop.call_soon(lambda: self._end_late(loop))

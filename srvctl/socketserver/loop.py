@@ -103,11 +103,14 @@ class Loop:
         self.timers.clear()
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
-        """Call `callback` with the events whenever `fd` is ready. Raises OSError where it cannot be waited on."""
+        """Call `callback` with the events whenever `fd` is ready. 
+
+        Raises OSError where it cannot be waited on, and ValueError when the loop is closed.
+        """
         self._callbacks[fd] = callback  # first: another thread may be waiting at this moment
         try:
             self._poll.register(fd, events)
-        except OSError:
+        except (OSError, ValueError):
             del self._callbacks[fd]
             raise
 

@@ -82,6 +82,8 @@ def test_a_handler_runs_in_a_lean_process_of_its_own(
 def test_a_program_that_a_handler_executes_inherits_no_descriptor(model: str, launch: Launch) -> None:
     """Listener, channel and connection are close-on-exec, also to a handler that closes nothing itself."""
     server = launch("tcp", ":0", model, "myapp:Shell")
+    if model == "--fork":  # so that it is the child that waits that gets the connection: from its parent, by a message
+        wait_until(lambda: server.children(server.worker), "child that waits", server)
     with server.connect() as client:
         assert receive_all(client).split() == [b"0", b"1", b"2", b"3"]  # 3: the listing's own
 

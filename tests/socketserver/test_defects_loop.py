@@ -16,6 +16,7 @@ from time import monotonic
 
 import pytest
 
+from srvctl.socketserver import lingering
 from srvctl.socketserver.loop import Loop
 from tests.socketserver.running import (
     GRACE,
@@ -23,6 +24,7 @@ from tests.socketserver.running import (
     ask,
     connect,
     echo,
+    eventually,
     in_time,
     is_answered,
     make,
@@ -237,6 +239,26 @@ def test_closing_a_server_that_serves_ends_its_loop(impl):
         server.server_close()
         assert run.has_ended(patience(server))
         assert run.error is None
+
+
+def test_a_connection_that_outlives_the_close_of_its_server_is_closed(monkeypatch):
+    """C10: server_close() while a handler runs in the loop; what that leaves behind has an owner still."""
+    monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.1)  # the client does not close
+    go, requests = threading.Event(), []
+
+    def slow(request, client_address, server):
+        requests.append(request)
+        go.wait(PATIENCE)
+        request.sendall(b"late")
+
+    server = make(ours, "TCPServer", slow)
+    with serving(server) as run, connect(server) as client:
+        assert eventually(lambda: requests)
+        server.server_close()
+        go.set()
+        assert run.has_ended()
+        assert read_all(client) == b"late"
+        assert requests[0].fileno() == -1
 
 
 @mended("C24")
