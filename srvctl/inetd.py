@@ -13,7 +13,8 @@ import socket
 
 from srvctl.address import unmapped
 from srvctl.assemble import assemble
-from srvctl.conversation import Connection, new_meter
+from srvctl.conversation import new_meter
+from srvctl.counting import Connection
 from srvctl.errors import ExitStatus
 from srvctl.loading import Loaded, load
 from srvctl.serving.models import SyncServing

@@ -7,7 +7,6 @@ have read and written, on whatever, is taken for a sign of life, proc(5) io.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import struct
@@ -15,11 +14,13 @@ import termios
 from collections import namedtuple
 from time import monotonic
 
-from srvctl.conversation import Conversation
+from srvctl.conversation import RECEIVED, SENT, Conversation, queued
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from srvctl.conversation import Meter
 
 # struct tcp_info, linux/tcp.h: tcpi_state; tcpi_last_data_sent and tcpi_last_data_recv in milliseconds before now;
 # tcpi_bytes_received; tcpi_data_segs_in; tcpi_bytes_sent and tcpi_bytes_retrans, which came with Linux 4.19.
@@ -62,14 +63,13 @@ class ProgramConversation(Conversation):
     """A conversation with a program, which has the connection to itself; `id` is its name in log and environment.
 
     `status` is the wait status of the program, when it has ended; `lines` takes its standard error and `output` its
-    standard output, where we read those.
+    standard output, where we read those. `is_counted` says that the meter has what came and went.
     """
 
-    __slots__ = ("_is_tcp", "_name", "id", "lines", "moved_at", "output", "signs", "status")
+    is_counted = False
 
-    def __init__(self, plain: Conversation, request: Any, id: str) -> None:
-        """Take the place of `plain` in the table."""
-        super().__init__(request, plain.peer, plain.meter)
+    def __init__(self, request: Any, peer: Any, meter: Meter, id: str) -> None:
+        super().__init__(request, peer, meter)
         self.id = id
         self._name = ""
         # As Python's own sockets know it; `family` would make an enumeration's member of it each time.
@@ -91,6 +91,14 @@ class ProgramConversation(Conversation):
         connection = self.connection if self._is_tcp else None
         return of_tcp(connection) if connection is not None else None
 
+    def count(self) -> None:
+        """Put what came and went on the meter, as far as it is known; a datagram's is there already."""
+        if self.connection is None:
+            self.is_counted = True
+        elif traffic := self.traffic():
+            self.meter[RECEIVED], self.meter[SENT] = traffic.received, traffic.sent
+            self.is_counted = True
+
     def last_came(self) -> float:
         """Return when something came last; where the kernel does not tell, when something moved."""
         if (came_at := super().last_came()) > self.began:  # it has not been read yet
@@ -109,14 +117,7 @@ class ProgramConversation(Conversation):
         """Return what changes when something moves: what is queued, and what has been read and written."""
         if self.connection is None:
             return 0, 0, io_of_family(self.pid)
-        queued_out = _queued(self.connection, termios.TIOCOUTQ)
+        queued_out = queued(self.connection, termios.TIOCOUTQ)
         if is_counted:
             return 0, queued_out, 0
-        return _queued(self.connection, termios.FIONREAD), queued_out, io_of_family(self.pid)
-
-
-def _queued(connection: socket.socket, request: int) -> int:
-    try:
-        return int.from_bytes(fcntl.ioctl(connection.fileno(), request, b"\0\0\0\0"), "little")
-    except (OSError, ValueError):
-        return 0
+        return queued(self.connection, termios.FIONREAD), queued_out, io_of_family(self.pid)

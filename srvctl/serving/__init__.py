@@ -6,9 +6,12 @@
       Deadlines       conversations that last too long, or on which nothing moves
         Draining      the stop in order
           StreamServing, DatagramServing         by what a request is
-          SyncServing, ForkServing               by how requests are served, where that takes more
-          ProgramServing                         by programs, and not by a handler
-            StreamPrograms, DatagramPrograms, WaitingPrograms
+          InPlace         requests are served where they are taken
+            SyncServing, ThreadServing           in the loop, or in the threads of a pool
+          ChildServing    child processes serve requests
+            ForkServing                          forked ones, by the handler
+            ProgramGroups                        programs, each with a process group of its own
+              StreamPrograms, DatagramPrograms, WaitingPrograms
 
 Nothing in here knows of the supervisor: who runs a server calls `drain` and reads `figures`.
 """

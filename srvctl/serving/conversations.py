@@ -42,7 +42,7 @@ _SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _PEERS_ERRORS = (ConnectionError, TimeoutError, BlockingIOError)
 
 # Which counter the end of a conversation is for; any other end, a signal say, is a failure.
-COUNTERS = {
+_COUNTERS = {
     "done": "served",
     "exit": "served",
     "failed": "failed",
@@ -70,6 +70,7 @@ class Conversations(Base):
     settings: Settings
     most = 1
     is_own = True
+    _begins_simply = False  # whether a request is begun by its entry in the table and nothing else; a model may know
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.conversations: dict[int, Conversation] = {}
@@ -174,15 +175,20 @@ class Conversations(Base):
             if how == "done":
                 self._done += 1
             else:
-                self.counters[COUNTERS.get(how, "failed")] += 1
+                self.counters[_COUNTERS.get(how, "failed")] += 1
             if meter[LOST]:
                 self.counters["lost"] += meter[LOST]
         if self.on_change:
             self.on_change()
         if self._on_end:
             self._on_end()
-        if how != "cut" and log.wants(log.INFO):
-            is_datagram = conversation.connection is None
+        if log.wants(log.INFO):
+            self._log_end(conversation, how)
+
+    def _log_end(self, conversation: Conversation, how: str) -> None:
+        """Log the end of a conversation, unless it was logged when it was cut."""
+        if how != "cut":
+            meter, is_datagram = conversation.meter, conversation.connection is None
             log.conversation_ended(conversation.name, conversation.age, meter[RECEIVED], meter[SENT], how, is_datagram)
 
     # --- faults, each caught here and nowhere else

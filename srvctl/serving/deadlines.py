@@ -32,34 +32,48 @@ class Deadlines(Conversations):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sweep_timer: Timer | None = None
-        self._has_limits = bool(self.settings.timeout or self.settings.idle_timeout)
+        # The shortest that any conversation is held to, in seconds.
+        self._shortest_limit = min(self.settings.timeout or NEVER, self.settings.idle_timeout or NEVER)
         super().__init__(*args, **kwargs)
 
     def _begin(self, request: Any, client_address: Any) -> bool:
         if not super()._begin(request, client_address):
             return False
-        if self._has_limits and not self._sweep_timer and (loop := self._loop):
-            if get_ident() == self._serving_thread:
-                self._arm_sweep()
-            else:
-                loop.call_soon(self._arm_sweep)
+        if self._shortest_limit < NEVER:
+            self._expect_limit()
         return True
 
-    def _arm_sweep(self) -> None:
-        """See to it that the table is looked at when the first of its deadlines can have come."""
-        if self._loop is None or not self.conversations or self._sweep_timer:
+    def _expect_limit(self) -> None:
+        """Have the table looked at when a conversation that was entered just now can reach a limit. From any thread."""
+        when = monotonic() + self._shortest_limit
+        if (timer := self._sweep_timer) and timer.when <= when:
             return
-        due = min(self._due(conversation) for conversation in list(self.conversations.values()))
-        if due == NEVER:
+        if get_ident() == self._serving_thread:
+            self._arm_sweep(when)
+        elif loop := self._loop:
+            loop.call_soon(lambda: self._arm_sweep(when))
+
+    def _arm_sweep(self, when: float) -> None:
+        """Have the table looked at `when` at the latest, but not at once."""
+        when = max(when, monotonic() + SWEEP_SECONDS)
+        if self._loop is None or (self._sweep_timer and self._sweep_timer.when <= when):
             return
-        self._sweep_timer = self._loop.call_at(max(due, monotonic() + SWEEP_SECONDS), self._sweep)
+        if self._sweep_timer:
+            self._sweep_timer.cancel()
+        self._sweep_timer = self._loop.call_at(when, self._sweep)
+
+    def _arm_next_sweep(self) -> None:
+        """Have the table looked at when the first of its deadlines can have come."""
+        due = min((self._due(conversation) for conversation in list(self.conversations.values())), default=NEVER)
+        if due < NEVER:
+            self._arm_sweep(due)
 
     def _sweep(self) -> None:
         self._sweep_timer = None
         now = monotonic()
         for conversation in list(self.conversations.values()):
             self._look_at(conversation, now)
-        self._arm_sweep()
+        self._arm_next_sweep()
 
     def _limits(self, conversation: Conversation) -> list[tuple[float, str]]:
         """Return when each limit is reached, as far as is known now."""
@@ -96,7 +110,7 @@ class Deadlines(Conversations):
         conversation.how = conversation.how or how
         conversation.cut_at = monotonic()
         shut(conversation, socket.SHUT_RDWR)
-        self._arm_sweep()
+        self._arm_sweep(self._due(conversation))
 
     def _kill(self, conversation: Conversation) -> None:
         """End a conversation whose handler did not take the hint; only a process can be made to."""

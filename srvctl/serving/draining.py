@@ -8,7 +8,7 @@ from time import monotonic
 from srvctl import log
 from srvctl.conversation import Conversation
 from srvctl.lifecycle import Event
-from srvctl.serving.deadlines import LAST_WORDS_SECONDS, SWEEP_SECONDS, Deadlines, shut
+from srvctl.serving.deadlines import LAST_WORDS_SECONDS, Deadlines, shut
 from srvctl.socketserver.accepting import PAUSE_SECONDS, AcceptFailure, classify
 
 TYPE_CHECKING = False
@@ -29,7 +29,6 @@ class Draining(Deadlines):
         self.on_give_up: Callable[[], None] = lambda: None
         self._deadline: float | None = None
         self._source_open = True
-        self._begins_simply = False  # a model may know better
         super().__init__(*args, **kwargs)
 
     def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
@@ -50,12 +49,9 @@ class Draining(Deadlines):
             self._take_queue()
         else:
             self._close_drained_source()
-        if self._sweep_timer:
-            self._sweep_timer.cancel()
-            self._sweep_timer = None
-        self._arm_sweep()
-        # And for those that a thread had just taken, and enters in the table now.
-        loop.call_at(monotonic() + SWEEP_SECONDS, self._arm_sweep)
+        # First, for a thread that enters a conversation now: it looks at this behind the entry, and we at the table.
+        self._shortest_limit = min(self._shortest_limit, self.settings.drain_idle)
+        self._arm_next_sweep()
         loop.call_at(self._deadline, self._cut_all)
         loop.call_soon(self._check_drained)
 

@@ -19,16 +19,16 @@ import os
 import signal
 import socket
 
-from srvctl.conversation import CAME_AT, DONE, EXITED, FAILED, OUTCOME, RECEIVED, Connection, SharedMeters
-from srvctl.serving import conversations
-from srvctl.serving.draining import Draining
+from srvctl.conversation import CAME_AT, DONE, FAILED, OUTCOME, RECEIVED, SharedMeters
+from srvctl.counting import Connection
+from srvctl.serving.children import ChildServing
 from srvctl.socketserver.accepting import RequestNotStarted
-from srvctl.socketserver.forking import Failed, ForkingMixIn, end_child, flush_std_streams
+from srvctl.socketserver.forking import ForkingMixIn, flush_std_streams
 from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from srvctl.conversation import Meter
     from srvctl.socketserver.stream import StreamServer
@@ -46,7 +46,7 @@ _SHUT_WR = int(socket.SHUT_WR)
 _close, _shutdown = _socket.socket.close, _socket.socket.shutdown
 
 
-class ForkServing(Draining, Base):
+class ForkServing(ChildServing, Base):
     """What a forking server has on top: the parent keeps each connection, and lingers and cuts for the child.
 
     One child waits: the next request finds it there, and has its answer in a third of the time that a fork takes.
@@ -54,7 +54,6 @@ class ForkServing(Draining, Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._meters = SharedMeters(self.settings.max)
-        self._by_pid: dict[int, Any] = {}
         self._to_fork: list[tuple[Any, Any]] = []
         self._is_stream = self.socket_type != socket.SOCK_DGRAM
         self._spare = 0  # the child that waits
@@ -123,22 +122,14 @@ class ForkServing(Draining, Base):
                 error = reason
                 break
             if pid == 0:
-                self._run_child(request, client_address)
+                self._run_child(self._serve_in_child, request, client_address)
             started.append(pid)
         else:
             self._fork_spare()
-        for pid, (request, _) in zip(started, batch, strict=False):
-            self._take_child(pid, request)
+        for pid, (request, client_address) in zip(started, batch, strict=False):
+            self._add_child(pid, request, client_address)
         for request, client_address in reversed(batch[len(started) :]):
             self._outlive(self._postpone, request, client_address, _not_started(error))
-
-    def _take_child(self, pid: int, request: Any) -> None:
-        self.active_children = self.active_children or set()
-        self.active_children.add(pid)
-        self.conversations[id(request)].pid = pid
-        self._by_pid[pid] = request
-        if pid not in self._pidfds:
-            self._watch_child(pid)
 
     def _child_ended(self, pid: int, status: int) -> None:
         request = self._by_pid.pop(pid)
@@ -195,7 +186,7 @@ class ForkServing(Draining, Base):
                 return
             if pid == 0:
                 ours.close()
-                self._run_spare(theirs)
+                self._run_child(self._serve_next_in_child, theirs)
         self._spare, self._spare_channel = pid, ours
         self._watch_child(pid)
 
@@ -212,7 +203,7 @@ class ForkServing(Draining, Base):
             self._send_spare_home()
             return False
         self._forget_spare()
-        self._take_child(pid, request)
+        self._add_child(pid, request, client_address)
         return True
 
     def _forget_spare(self) -> None:
@@ -227,23 +218,16 @@ class ForkServing(Draining, Base):
             self._going.add(self._spare)
             self._forget_spare()
 
-    def _run_spare(self, channel: socket.socket) -> NoReturn:
-        status = 1
-        try:
-            self._release_in_child(None)
-            message, ancillary, _flags, _sender = channel.recvmsg(_MESSAGE_BYTES, _FD_SPACE)
-            _close(channel)
-            if message:
-                slot, client_address, parts = marshal.loads(message)
-                fd = int.from_bytes(ancillary[0][2], "little") if ancillary else -1
-                request = self._request_of(parts, fd, client_address, self._meters.at(slot))
-                self.conversations[id(request)] = self._conversation_with(request, client_address)
-                self._work(request, client_address)
-            status = 0
-        except Failed:
-            pass
-        finally:
-            end_child(status)
+    def _serve_next_in_child(self, channel: socket.socket) -> None:
+        self._release_in_child(None)
+        message, ancillary, _flags, _sender = channel.recvmsg(_MESSAGE_BYTES, _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
+        _close(channel)
+        if message:
+            slot, client_address, parts = marshal.loads(message)
+            fd = int.from_bytes(ancillary[0][2], "little") if ancillary else -1
+            request = self._request_of(parts, fd, client_address, self._meters.at(slot))
+            self.conversations[id(request)] = self._conversation_with(request, client_address)
+            self._work(request, client_address)
 
     def _parts_of(self, request: Any) -> tuple[list[Any], Any]:
         """Return the ancillary data and the plain values that make a request in another process."""
@@ -274,23 +258,13 @@ class ForkServing(Draining, Base):
             if len(self._lingering):
                 self._lingering.abandon()
 
-    def _work(self, request: Any, client_address: Any) -> None:
-        """Serve a request, in its child; leave the close to the parent, which lingers without keeping a process."""
-        try:
-            self.RequestHandlerClass(request, client_address, self)
-        except Exception as error:
-            self.handle_error(request, client_address)
-            raise Failed from error
-        except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
-            self.conversations[id(request)].meter[OUTCOME] = EXITED
-        finally:
-            if len(conversations.forks) != self._home:
-                self._end_stray()
-            if self._is_stream:
-                try:  # noqa: SIM105 - a call more
-                    _shutdown(request, _SHUT_WR)
-                except OSError:
-                    pass
+    def _end_in_child(self, request: Any) -> None:
+        """Leave the close to the parent, which lingers without keeping a process."""
+        if self._is_stream:
+            try:  # noqa: SIM105 - a call more
+                _shutdown(request, _SHUT_WR)
+            except OSError:
+                pass
 
 
 def _not_started(cause: OSError | None) -> RequestNotStarted:

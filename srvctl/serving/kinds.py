@@ -9,7 +9,8 @@ from time import monotonic
 
 from srvctl import log
 from srvctl.address import format_sockaddr, unmapped
-from srvctl.conversation import RECEIVED, Connection, Conversation, CountingReply, new_meter
+from srvctl.conversation import RECEIVED, Conversation, new_meter
+from srvctl.counting import Connection, CountingReply
 from srvctl.serving.draining import Draining
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.datagram import DatagramServer, answer_from
@@ -17,6 +18,7 @@ from srvctl.socketserver.stream import StreamServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from srvctl.conversation import Meter
@@ -118,7 +120,7 @@ class DatagramServing(Draining, DatagramBase):
     def _address_of(self, sender: Any) -> Any:
         return unmapped(sender) if self._may_be_mapped else sender
 
-    def _reply_socket(self, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> CountingReply:
+    def _reply_socket(self, client_address: Any, ancillary: Sequence[tuple[int, int, bytes]]) -> CountingReply:
         reply = self._new_reply()
         reply.peer = client_address
         reply.meter = new_meter()
@@ -146,12 +148,9 @@ class DatagramServing(Draining, DatagramBase):
             return True
         self._taken += 1
         self._on_taken()
-        reply = self._new_reply()
-        reply.peer = sender = sender or None
-        reply.meter = [len(data), 0, 0, 0, 0, 0, 0]
-        reply.began = monotonic()
-        request = (data, reply)
-        self.conversations[id(request)] = reply
+        sender = sender or None
+        request = data, self._reply_socket(sender, ())
+        self.conversations[id(request)] = self._conversation_with(request, sender)
         try:
             self._handle(request, sender)  # type: ignore[attr-defined]  # who begins simply also serves in place
         except BaseException as error:

@@ -6,8 +6,7 @@ import signal
 from time import monotonic
 
 from srvctl import log
-from srvctl.conversation import EXITED, OUTCOME
-from srvctl.serving import conversations
+from srvctl.serving.deadlines import NEVER
 from srvctl.serving.draining import Draining
 from srvctl.socketserver.processing import Processing
 
@@ -29,9 +28,9 @@ class InPlace(Draining):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Whether a request is begun by its entry in the table, and nothing else.
         is_ruled = type(self).verify_request is not Processing.verify_request
-        self._begins_simply = not (is_ruled or self._has_limits or self._refuses or log.wants(log.DEBUG))
+        has_limits = self._shortest_limit < NEVER
+        self._begins_simply = not (is_ruled or has_limits or self._refuses or log.wants(log.DEBUG))
 
     def _process(self, request: Any, client_address: Any) -> None:
         """Verify, begin, handle, end: the hooks of `Processing` in one, since nobody overrides one of them here.
@@ -40,6 +39,8 @@ class InPlace(Draining):
         """
         if self._begins_simply:
             self.conversations[id(request)] = self._conversation_with(request, client_address)
+            if self._shortest_limit < NEVER:  # a stop has begun
+                self._expect_limit()
         elif not self._verified(request, client_address):
             self.shutdown_request(request)
             return
@@ -53,15 +54,11 @@ class InPlace(Draining):
         try:
             if (loop := self._loop) and loop.timers:
                 self._set_alarm()
-            self.RequestHandlerClass(request, client_address, self)
+            self.finish_request(request, client_address)
         except Exception:
             self.handle_error(request, client_address)
-        except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
-            self.conversations[id(request)].meter[OUTCOME] = EXITED
         finally:
             self._busy = False
-            if len(conversations.forks) != self._home:
-                self._end_stray()
             self.shutdown_request(request)
             if self._has_alarm or self._waiting:
                 self._on_handled()

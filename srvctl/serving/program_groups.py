@@ -9,8 +9,8 @@ import socket
 from time import monotonic
 
 from srvctl.conversation import Conversation
+from srvctl.serving.children import ChildServing
 from srvctl.serving.deadlines import NEVER, shut
-from srvctl.serving.draining import Draining
 from srvctl.settings import TERM_SECONDS
 
 TYPE_CHECKING = False
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class ProgramGroups(Draining):
+class ProgramGroups(ChildServing):
     """Cut a conversation by ending the process group of its program: on TERM, or on KILL `TERM_SECONDS` later.
 
-    `_by_pid` has the request of each program that runs, by its process id, which is also that of its group.
+    The process id of a program is also that of its group.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._by_pid: dict[int, Any] = {}
         self._dying: set[int] = set()  # groups that got TERM and whose programs have ended since
         super().__init__(*args, **kwargs)
 

@@ -12,13 +12,11 @@ import time
 from time import monotonic
 
 from srvctl import environment, log
-from srvctl.conversation import LOST, RECEIVED, SENT
+from srvctl.conversation import RECEIVED, SENT
 from srvctl.program import Program, is_shortage
-from srvctl.serving.conversations import COUNTERS
 from srvctl.serving.program_groups import ProgramGroups, has_group
 from srvctl.serving.program_output import Lines
 from srvctl.socketserver.accepting import RequestNotStarted
-from srvctl.socketserver.forking import ForkingMixIn
 from srvctl.throttle import Throttle
 from srvctl.traffic import ProgramConversation
 
@@ -28,16 +26,11 @@ if TYPE_CHECKING:
 
     from srvctl.socketserver.loop import Loop
 
-    ForkBase = ForkingMixIn
-else:
-    ForkBase = object
-
-
 # A line of a program's standard error is late by this at most, and a program that lives no longer costs less.
 _WATCH_AFTER_SECONDS = 0.02
 
 
-class ProgramServing(ProgramGroups, ForkBase):
+class ProgramServing(ProgramGroups):
     """Serve each request by a program of its own, `RequestHandlerClass`, that leads a process group.
 
     A conversation ends when its program does. What that left running in its group is nobody's business any more, as
@@ -71,19 +64,13 @@ class ProgramServing(ProgramGroups, ForkBase):
                 raise RequestNotStarted from error
             self._on_not_started(conversation, error)
             return
-        if self.active_children is None:
-            self.active_children = set()
-        self.active_children.add(pid)
-        self._child_started(pid, request, client_address)
+        self._add_child(pid, request, client_address)
         self._hold_when_full()
 
-    def _begin(self, request: Any, client_address: Any) -> bool:
-        if not super()._begin(request, client_address):
-            return False
-        plain = self.conversations[id(request)]
+    def _conversation_with(self, request: Any, client_address: Any) -> ProgramConversation:
+        meter = super()._conversation_with(request, client_address).meter
         self._id_count += 1
-        self.conversations[id(request)] = ProgramConversation(plain, request, f"{self._id_prefix}{self._id_count:x}")
-        return True
+        return ProgramConversation(request, client_address, meter, f"{self._id_prefix}{self._id_count:x}")
 
     def _start_program(self, conversation: ProgramConversation) -> int:
         """Start the program of a conversation and return its process id. Raises OSError, with nothing left open."""
@@ -133,11 +120,6 @@ class ProgramServing(ProgramGroups, ForkBase):
         conversation.how = "failed"
         self.shutdown_request(conversation.request)
 
-    def _child_started(self, pid: int, request: Any, client_address: Any) -> None:
-        self.conversations[id(request)].pid = pid
-        self._by_pid[pid] = request
-        self._watch_child(pid)
-
     # --- the end of a program
 
     def _child_ended(self, pid: int, status: int) -> None:
@@ -164,34 +146,17 @@ class ProgramServing(ProgramGroups, ForkBase):
         self.close_request(request)
 
     def _end(self, request: Any) -> None:
-        if conversation := self.conversations.pop(id(request), None):
-            self._count_and_log(conversation)
+        if conversation := self.conversations.get(id(request)):
+            conversation.how = conversation.how or _how(conversation.status)
+            conversation.count()
         super()._end(request)
 
-    def _count_and_log(self, conversation: ProgramConversation) -> None:
-        how, ending = _ending(conversation)
-        received, sent, is_counted = self._bytes_of(conversation)
-        with self._counting:
-            self.received += received
-            self.sent += sent
-            self.counters["lost"] += conversation.meter[LOST]
-            self.counters[COUNTERS.get(how, "failed")] += 1
-            self.ended += 1
-        if self.on_change:
-            self.on_change()
-        if self._on_end:
-            self._on_end()
-        if log.wants(log.INFO):
-            counted = {"received": received, "sent": sent} if is_counted else {}
-            is_datagram = conversation.connection is None
-            log.program_ended(conversation.name, conversation.age, counted, how, ending, conversation.id, is_datagram)
-
-    def _bytes_of(self, conversation: ProgramConversation) -> tuple[int, int, bool]:
-        """Return the bytes that came and went, and whether that is known: the kernel counts them for TCP."""
-        if conversation.connection is None:
-            return conversation.meter[RECEIVED], conversation.meter[SENT], True
-        traffic = conversation.traffic()
-        return (traffic.received, traffic.sent, True) if traffic else (0, 0, False)
+    def _log_end(self, conversation: ProgramConversation, how: str) -> None:  # type: ignore[override]
+        """Log the end of a conversation, and of one that was cut too: how its program ended is news."""
+        meter = conversation.meter
+        counted = {"received": meter[RECEIVED], "sent": meter[SENT]} if conversation.is_counted else {}
+        ending, is_datagram = _ending(conversation.status), conversation.connection is None
+        log.program_ended(conversation.name, conversation.age, counted, how, ending, conversation.id, is_datagram)
 
 
 class StreamPrograms(ProgramServing):
@@ -213,16 +178,20 @@ def program_bases(is_datagram: bool, waits: bool, kind: type) -> list[type]:
     return [WaitingPrograms if waits else DatagramPrograms, kind]
 
 
-def _ending(conversation: ProgramConversation) -> tuple[str, dict[str, object]]:
-    """Return how a conversation ended in a word, and its program's exit status or signal, if it ever ran."""
-    status = conversation.status
+def _how(status: int | None) -> str:
+    """Return in a word how a conversation ended whose program ended with a wait status, or never ran."""
     if status is None:
-        return conversation.how or "failed", {}
+        return "failed"
     code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return conversation.how or ("failed" if code else "done"), {"status": code}
-    name = _signal_name(-code)
-    return conversation.how or name, {"signal": name}
+    return _signal_name(-code) if code < 0 else "failed" if code else "done"
+
+
+def _ending(status: int | None) -> dict[str, object]:
+    """Return the exit status or the signal of a program that ended with a wait status, if it ever ran."""
+    if status is None:
+        return {}
+    code = os.waitstatus_to_exitcode(status)
+    return {"signal": _signal_name(-code)} if code < 0 else {"status": code}
 
 
 def _signal_name(number: int) -> str:

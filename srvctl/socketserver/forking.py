@@ -19,6 +19,7 @@ from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     Base = BaseServer
@@ -47,12 +48,16 @@ class ForkingMixIn(Base):
         except OSError as error:
             raise RequestNotStarted from error
         if pid == 0:
-            self._run_child(request, client_address)
+            self._run_child(self._serve_in_child, request, client_address)
+        self._add_child(pid, request, client_address)
+        self._hold_when_full()
+
+    def _add_child(self, pid: int, request: Any, client_address: Any) -> None:
+        """Enter a child that serves a request."""
         if self.active_children is None:
             self.active_children = set()
         self.active_children.add(pid)
         self._child_started(pid, request, client_address)
-        self._hold_when_full()
 
     def _is_full(self) -> bool:
         return self.active_children is not None and len(self.active_children) >= self.max_children
@@ -68,24 +73,26 @@ class ForkingMixIn(Base):
                 os.close(pidfd)
             self._pidfds.clear()
 
-    def _run_child(self, request: Any, client_address: Any) -> NoReturn:
+    def _run_child(self, work: Callable[..., None], *args: Any) -> NoReturn:
+        """Do `work` in a forked child, and end it."""
         status = 1
         try:
-            self._release_in_child(request)
-            self._work(request, client_address)
+            work(*args)
             status = 0
-        except Failed:
-            pass
-        finally:
+        finally:  # whatever it raised: no child returns into the parent's loop
             end_child(status)
 
+    def _serve_in_child(self, request: Any, client_address: Any) -> None:
+        self._release_in_child(request)
+        self._work(request, client_address)
+
     def _work(self, request: Any, client_address: Any) -> None:
-        """Serve a request, in its child. Raises `Failed` when the handler's exception has been reported."""
+        """Serve a request, in its child. Raises what the handler raised, when that has been reported."""
         try:
             self.finish_request(request, client_address)
-        except Exception as error:
+        except Exception:
             self.handle_error(request, client_address)
-            raise Failed from error
+            raise
         finally:
             self._end_in_child(request)
 
@@ -188,12 +195,8 @@ def end_child(status: int) -> NoReturn:
         flush_std_streams()
         if logging := sys.modules.get("logging"):
             logging.shutdown()
-    finally:  # whatever a stream or a log handler raises, no child returns into the parent's loop
+    finally:  # whatever a stream or a log handler raises
         os._exit(status)
-
-
-class Failed(Exception):
-    """A child's handler failed, which has been reported."""
 
 
 def kill(pid: int, number: signal.Signals) -> None:

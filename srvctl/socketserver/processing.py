@@ -29,9 +29,7 @@ class Processing:
     def _process(self, request: Any, client_address: Any) -> None:
         is_welcome = False
         try:
-            is_welcome = self.verify_request(request, client_address)
-        except Exception:  # a rule that fails must not let anyone in
-            self.handle_rule_error(request, client_address)
+            is_welcome = self._verified(request, client_address)
         finally:
             if not is_welcome:
                 self.shutdown_request(request)
