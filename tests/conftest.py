@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,11 @@ from tests.launched import Launched
 # No test is about how long things take on the machine that it runs on.
 hypothesis.settings.register_profile("srvctl", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("srvctl")
+
+# Whoever runs the tests in the background may have left these ignored, which every process that they start inherits.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 HANDLERS = Path(__file__).parent / "data" / "handlers.py"
 
