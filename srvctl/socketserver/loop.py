@@ -103,7 +103,7 @@ class Loop:
         self.timers.clear()
 
     def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
-        """Call `callback` with the events whenever `fd` is ready. 
+        """Call `callback` with the events whenever `fd` is ready.
 
         Raises OSError where it cannot be waited on, and ValueError when the loop is closed.
         """

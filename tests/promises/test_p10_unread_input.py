@@ -79,7 +79,7 @@ def test_a_peer_that_never_ends_is_closed_on(launch, model):
     with server.connect() as silent, server.connect() as endless:
         assert silent.recv(100) == endless.recv(100) == b"hello\n"
         assert silent.recv(100) == endless.recv(100) == b""
-        assert _connections(worker) == at_rest + 2
+        wait_until(lambda: _connections(worker) == at_rest + 2, "rest but for two connections", server)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             for _ in range(10_000):
                 endless.send(b"x" * 8192)
