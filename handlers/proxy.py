@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from srvctl.ready_made import Needs
+
 LONGEST_DATAGRAM = 65535
 
 
@@ -30,16 +32,26 @@ def upstream_of(to: str, is_datagram: bool, **seconds: float) -> Upstream:
     return upstream
 
 
-class Stream(BaseRequestHandler):
-    """Connect to ``to`` for each connection, and relay until both sides have ended."""
+class _Relaying:
+    """The option of both handlers, and what it takes."""
 
     to: str = ""
+
+    @classmethod
+    def needs(cls) -> Needs:
+        """Return what a sandbox must leave it. Raises `UsageError`."""
+        return Upstream.parse(cls.to).needs()
+
+
+class Stream(_Relaying, BaseRequestHandler):
+    """Connect to ``to`` for each connection, and relay until both sides have ended."""
+
     connect_timeout: float = 10.0
     splice: bool = True
 
     @classmethod
     def prepare(cls) -> Upstream:
-        """Return the upstream. Raises UsageError."""
+        """Return the upstream. Raises `UsageError`."""
         return upstream_of(cls.to, False, connect_timeout=cls.connect_timeout)
 
     def handle(self) -> None:
@@ -61,19 +73,18 @@ class Stream(BaseRequestHandler):
             upstream.close()
 
 
-class Datagram(DatagramRequestHandler):
+class Datagram(_Relaying, DatagramRequestHandler):
     """Send the datagram to ``to`` from a socket of its own, and its answers back to where it came from.
 
     The socket is connected: only what ``to`` sends is taken, and no answer can be another one's.
     """
 
-    to: str = ""
     timeout: float = 5.0
     answers: int = 1
 
     @classmethod
     def prepare(cls) -> Upstream:
-        """Return the upstream. Raises UsageError."""
+        """Return the upstream. Raises `UsageError`."""
         return upstream_of(cls.to, True, timeout=cls.timeout)
 
     def handle(self) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from srvctl import BaseRequestHandler
+from srvctl.errors import LoadError
 
 from .reflection import GuardedDatagramHandler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from srvctl.ready_made import Needs
 
 POSTEL = "Be liberal in what you accept, and conservative in what you send. (RFC 1122)"
 LONGEST_QUOTE = 511  # RFC 865: "less than 512 characters", the end of the last line included
@@ -26,21 +32,37 @@ def todays(quote: str, file: str) -> bytes:
     return text[: LONGEST_QUOTE - 2] + b"\r\n"
 
 
-class Stream(BaseRequestHandler):
-    """Send the quote; whatever the peer sends is ignored."""
+class _Quoting:
+    """The options of both handlers, and what they take."""
 
     quote: str = POSTEL
     file: str = ""
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Read the file as each request does. Raises `LoadError`."""
+        try:
+            todays(cls.quote, cls.file)
+        except OSError as error:
+            raise LoadError("read", f"{cls.file!r}", error.strerror or str(error)) from error
+
+    @classmethod
+    def needs(cls) -> Needs:
+        """Return what a sandbox must leave it."""
+        from srvctl.ready_made import Needs
+
+        return Needs(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
+
+
+class Stream(_Quoting, BaseRequestHandler):
+    """Send the quote; whatever the peer sends is ignored."""
 
     def handle(self) -> None:
         self.request.sendall(todays(self.quote, self.file))
 
 
-class Datagram(GuardedDatagramHandler):
+class Datagram(_Quoting, GuardedDatagramHandler):
     """Answer any datagram that is at least as long as the quote."""
-
-    quote: str = POSTEL
-    file: str = ""
 
     def handle(self) -> None:
         self.wfile.write(todays(self.quote, self.file))

@@ -38,7 +38,7 @@ class Stream(Appending, BaseRequestHandler):
     end: str = r"\n"
 
     def handle(self) -> None:
-        place, end = self.prepare(), unescaped(self.end)
+        place, end = self.prepare().opened(), unescaped(self.end)
         if self.request.type == socket.SOCK_SEQPACKET:
             records = Packets(self.request, end, self.longest)
         else:
@@ -59,7 +59,7 @@ class Datagram(Appending, DatagramRequestHandler):
     end: str = r"\n"
 
     def handle(self) -> None:
-        place, end = self.prepare(), unescaped(self.end)
+        place, end = self.prepare().opened(), unescaped(self.end)
         if len(self.packet) > self.longest:
             raise TooLong(f"dropped a record of {len(self.packet)} bytes; at most {self.longest} are taken")
         place.append(ended(self.packet, end), self.sync != "no")

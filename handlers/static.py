@@ -10,11 +10,13 @@ import time
 from srvctl import BaseRequestHandler
 from srvctl.errors import LoadError, UsageError
 
-from .output import output
+from .output import directories, output
 from .static_http import Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from srvctl.ready_made import Needs
+
     from .output import Output
 
 # /etc/mime.types and its like are read here, once a worker, and not in each of its children.
@@ -47,8 +49,16 @@ class Stream(BaseRequestHandler):
             raise LoadError("serve", f"directory {cls.directory!r}", error.strerror or str(error)) from error
         return root, output(cls.access_log, 0o640) if cls.access_log else None
 
+    @classmethod
+    def needs(cls) -> Needs:
+        """Return what a sandbox must leave it."""
+        from srvctl.ready_made import Needs
+
+        return Needs(reads=(cls.directory,), writes=directories(cls.access_log))
+
     def handle(self) -> None:
-        self.root, self.noted = self.prepare()
+        self.root, log = self.prepare()
+        self.noted = log and log.opened()
         if self.request.family in (socket.AF_INET, socket.AF_INET6):
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         Conversation(self)

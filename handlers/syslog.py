@@ -28,7 +28,7 @@ class _Recording(Appending):
 
     @classmethod
     def prepare(cls) -> Output:
-        """Return what to append to, open. Raises UsageError and LoadError."""
+        """Return what to append to. Raises `UsageError` and `LoadError`."""
         if cls.format not in FORMATS:
             raise UsageError("set", f"format={cls.format!r}", f"expected {' or '.join(FORMATS)}")
         return super().prepare()
@@ -45,7 +45,7 @@ class Stream(_Recording, BaseRequestHandler):
     """Write the messages of a connection, in either framing of RFC 6587."""
 
     def handle(self) -> None:
-        place = self.prepare()
+        place = self.prepare().opened()
         try:
             for messages in Frames(self.request, self.longest):
                 lines = [self._line(message, self.client_address) for message in messages]
@@ -59,7 +59,7 @@ class Datagram(_Recording, DatagramRequestHandler):
     """Write the message of a datagram."""
 
     def handle(self) -> None:
-        place = self.prepare()
+        place = self.prepare().opened()
         raw = self.packet.rstrip(b"\r\n\0")
         if len(raw) > self.longest:
             raw = raw[: self.longest] + b"..."

@@ -5,6 +5,7 @@ No handler lives here, only what those of `srvctl.handlers.proxy` connect with.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections import namedtuple
@@ -17,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from srvctl.ready_made import Needs
 
 _SHAPE = "expected FAMILY://ADDRESS, such as tcp://127.0.0.1:80, udp://[::1]:53 or unix:///run/app.sock"
 
@@ -42,12 +45,25 @@ class Upstream(namedtuple("Upstream", "text family address")):
         if not colon or word not in families:
             raise UsageError("set", f"to={text!r}", f"{_SHAPE}; the families are {', '.join(families)}")
         family = families[word]
-        address = parse(family, rest.removeprefix("//"))
+        try:
+            address = parse(family, rest.removeprefix("//"))
+        except UsageError as error:
+            raise UsageError("set", f"to={text!r}", error.why) from None
         if getattr(address, "port", 1) == 0:
             raise UsageError("set", f"to={text!r}", "nothing listens on port 0")
         if isinstance(address, VsockAddress) and address.cid == VMADDR_CID_ANY:
             raise UsageError("set", f"to={text!r}", "expected vsock://CID:PORT; the host's CID is 2")
         return cls(text, family, address)
+
+    def needs(self) -> Needs:
+        """Return what a sandbox must leave whoever connects to it."""
+        from srvctl.ready_made import Needs
+
+        if isinstance(self.address, UnixAddress) and not self.address.is_abstract:
+            return Needs(reads=(os.path.dirname(os.path.abspath(self.address.name)),), connects=(self.family,))
+        is_name = isinstance(self.address, InternetAddress) and not _is_number(self.address.host)
+        # The name's servers may be asked over either version of IP, whichever the family is.
+        return Needs(connects=(self.family, Family.UDP) if is_name else (self.family,))
 
     def connect(self, timeout: float) -> socket.socket:
         """Return a socket that is connected, within `timeout` seconds; a name's addresses are tried in turn.
@@ -84,6 +100,14 @@ class Upstream(namedtuple("Upstream", "text family address")):
                 yield domain, sockaddr
         else:
             yield socket.AF_VSOCK, (address.cid, address.port)
+
+
+def _is_number(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host or None, 0, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def _connect(sock: socket.socket, sockaddr: Any, timeout: float) -> None:

@@ -1,7 +1,7 @@
-"""From a handler's dotted path to the handler: found, imported, checked, and its attributes set.
+"""From a handler's dotted path to the handler: found, imported, checked, its attributes set, and prepared.
 
-Runs in the worker, after privileges are gone. The four ways in which it fails are four different errors: no such
-module, a module that fails to import (with the user's own frames), no such name in it, and not a handler.
+Runs in the worker, after privileges are gone. The four ways in which a handler is not found are four different errors:
+no such module, a module that fails to import (with the user's own frames), no such name in it, and not a handler.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import stat
 import sys
 
 from srvctl.attributes import set_attributes
-from srvctl.errors import LoadError
+from srvctl.errors import LaunchError, LoadError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -33,10 +33,23 @@ class Loaded:
 
 
 def load(target: str, is_ready_made: bool, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Loaded:
-    """Import and return the handler `target`, with `assignments` made on it.
+    """Import and return the handler `target`, with `assignments` made on it, and a ready-made one prepared.
+
+    Prepared, it has looked at its attributes, and may hold files open. Raises as `find` does, `UsageError` for an
+    assignment, and the `LaunchError` with which a ready-made handler says that it cannot serve so.
+    """
+    loaded, what = find(target, is_ready_made, is_stream), f"handler {target!r}"
+    set_attributes(loaded.handler, assignments, what)
+    if is_ready_made:
+        _prepare(loaded.handler, what)
+    return loaded
+
+
+def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
+    """Import and return the handler `target`, as it is written.
 
     A ready-made one's target may be a module alone, whose ``Stream`` or ``Datagram`` is taken by `is_stream`. The
-    current directory, or that of a file, becomes importable. Raises `LoadError`, and `UsageError` for an assignment.
+    current directory, or that of a file, becomes importable. Raises `LoadError`.
     """
     what = f"handler {target!r}"
     location, _, name = target.partition(":")
@@ -54,8 +67,29 @@ def load(target: str, is_ready_made: bool, is_stream: bool, assignments: Sequenc
             module, name = _import_dotted(location, what, unsafe)
         handler = _attribute(module, name, what)
     _check(handler, is_stream, what)
-    set_attributes(handler, assignments, what)
     return Loaded(handler, getattr(module, "__file__", None) or "(built in)")
+
+
+def class_method(handler: Any, name: str) -> Callable[[], Any] | None:
+    """Return the class method `name` of a ready-made handler, which srvctl may call when there is no request yet.
+
+    A method for instances, and anything else of that name, is the handler's own business.
+    """
+    found = getattr(handler, name, None)
+    return found if isinstance(handler, type) and getattr(found, "__self__", None) is handler else None
+
+
+def _prepare(handler: Any, what: str) -> None:
+    """Have the handler look at its attributes now, where it otherwise would with the first request."""
+    prepare = class_method(handler, "prepare")
+    if prepare is None:
+        return
+    try:
+        prepare()
+    except LaunchError:
+        raise
+    except BaseException as error:  # somebody else's package
+        raise _failed("prepare", what, error) from error
 
 
 def _required(name: str, what: str) -> str:
@@ -169,6 +203,11 @@ def _refuse_unsafe_file(path: str, what: str) -> None:
 
 
 def _failed_to_import(name: str, error: BaseException, what: str) -> LoadError:
+    return _failed("load", what, error, f"module {name!r} failed to import: ")
+
+
+def _failed(verb: str, what: str, error: BaseException, where: str = "") -> LoadError:
+    """Return the error for what code that is not srvctl's has raised, with the frames of that code."""
     import traceback
 
     frames = [
@@ -178,7 +217,7 @@ def _failed_to_import(name: str, error: BaseException, what: str) -> LoadError:
     ]
     detail = "".join(traceback.format_list(frames) + traceback.format_exception_only(error))
     why = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-    return LoadError("load", what, f"module {name!r} failed to import: {why}", detail)
+    return LoadError(verb, what, where + why, detail)
 
 
 def _attribute(module: ModuleType, name: str, what: str) -> Any:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 
 from srvctl.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
 from srvctl.errors import ExitStatus, UsageError
+from srvctl.ready_made import Needs, needs_of
 from srvctl.settings import DEFAULT_MAX, OPTIONS, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from srvctl.address import Address
 
 # Type=notify-reload came with 253. Before that, systemctl reload is a HUP that nobody waits for.
@@ -29,6 +33,17 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 # A restart mends none of these: the command line is wrong, it is forbidden, the handler does not load.
 _UNMENDABLE = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
+
+# Directories that systemd makes for a service, and gives to its user, systemd.exec(5); by what they are in.
+_OWN_DIRECTORIES = {
+    "/run/": "RuntimeDirectory",
+    "/var/lib/": "StateDirectory",
+    "/var/cache/": "CacheDirectory",
+    "/var/log/": "LogsDirectory",
+}
+# What PrivateTmp=, which DynamicUser= implies, and ProtectHome= put out of sight.
+_TEMPORARY = ("/tmp", "/var/tmp")
+_HOMES = ("/home", "/root", "/run/user")
 
 _HARDENING = """\
 NoNewPrivileges=yes
@@ -58,17 +73,23 @@ SystemCallErrorNumber=EPERM
 
 
 def units(settings: Settings, name: str, with_socket: bool, systemd_version: int) -> dict[str, str]:
-    """Return the units for `settings`, by file name. Raises `UsageError` for what no unit can have."""
+    """Return the units for `settings`, by file name.
+
+    A ready-made handler is asked what it needs. Raises `UsageError` for what no unit can have, and `LoadError`.
+    """
     family = Family.named(settings.family)
     if family is Family.FD:
         raise UsageError("print", "a unit for fd", "name the family and address, and add --socket")
     address = parse(family, settings.address)
     if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
-    for text in (settings.address, settings.handler, *settings.program, os.getcwd()):
+    is_stream = family.type is not socket.SOCK_DGRAM
+    needs = Needs() if settings.program else needs_of(settings.handler, is_stream, settings.set)
+    for text in (settings.address, settings.handler, *settings.program, os.getcwd(), *needs.writes, *needs.reads):
         if any(_is_unwritable(character) for character in text):
             raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
-    made = {f"{name}.service": _service(settings, family, address, name, with_socket, systemd_version)}
+    sandbox = _sandbox(settings, family, address, needs, with_socket)
+    made = {f"{name}.service": _service(settings, family, sandbox, name, with_socket, systemd_version)}
     if with_socket:
         made[f"{name}.socket"] = _socket(settings, family, address, name)
     return made
@@ -116,7 +137,7 @@ def _is_unwritable(character: str) -> bool:
 
 
 def _service(
-    settings: Settings, family: Family, address: Address, name: str, with_socket: bool, systemd_version: int
+    settings: Settings, family: Family, sandbox: list[str], name: str, with_socket: bool, systemd_version: int
 ) -> str:
     is_ip = family.domain == "ip"
     reloads = systemd_version >= NOTIFY_RELOAD_VERSION
@@ -138,16 +159,29 @@ def _service(
         f"TimeoutStopSec={settings.graceful + STOP_MARGIN_SECONDS:.15g}",
         "KillMode=mixed",
         *([] if with_socket else ["FileDescriptorStoreMax=1"]),
-        *_place(address, with_socket),
-        "DynamicUser=yes",
-        f"ProtectHome={'read-only' if _is_at_home(os.getcwd()) or _is_at_home(sys.prefix) else 'yes'}",
-        *_capabilities(address, with_socket),
-        f"RestrictAddressFamilies={_families(family)}",
-        _hardening(settings),
+        *sandbox,
         "[Install]",
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _sandbox(settings: Settings, family: Family, address: Address, needs: Needs, with_socket: bool) -> list[str]:
+    """Return what the service is kept from, but for what it cannot serve without."""
+    writes, reads = ([os.path.abspath(directory) for directory in part] for part in (needs.writes, needs.reads))
+    if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:
+        writes.insert(0, os.path.dirname(os.path.abspath(address.name)))
+    reads.insert(0, os.getcwd())
+    is_at_home = any(_is_in(_HOMES, path) for path in (*writes, *reads, sys.prefix))
+    return [
+        "PrivateTmp=yes",
+        *_places(writes, reads),
+        "DynamicUser=yes",
+        f"ProtectHome={'read-only' if is_at_home else 'yes'}",
+        *_capabilities(address, with_socket),
+        f"RestrictAddressFamilies={_families([family, *needs.connects])}",
+        _hardening(settings),
+    ]
 
 
 def _hardening(settings: Settings) -> str:
@@ -185,22 +219,33 @@ def _percent(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _place(address: Address, with_socket: bool) -> list[str]:
-    """Return where a unix socket's file may be made, and private directories unless it is in one of them."""
-    path = address.name if isinstance(address, UnixAddress) and not address.is_abstract else ""
-    uses_tmp = any(place.startswith(("/tmp", "/var/tmp")) for place in (path, os.getcwd()))
-    lines = [f"PrivateTmp={'no' if uses_tmp else 'yes'}"]
-    parts = path.split("/")
-    if path and not with_socket:
-        if len(parts) > 3 and parts[1] == "run":
-            lines += [f"RuntimeDirectory={_listed(parts[2])}", "RuntimeDirectoryPreserve=restart"]
-        else:
-            lines.append(f"ReadWritePaths={_listed(os.path.dirname(os.path.abspath(path)))}")
-    return lines
+def _places(writes: list[str], reads: list[str]) -> Iterable[str]:
+    """Return what lets the service's user, who has no name, make files in `writes`, and see what is in `reads`."""
+    # PrivateDevices= has a /dev of its own, and ProtectSystem=strict leaves it writable, systemd.exec(5).
+    lines = [_writable(directory) for directory in writes if not _is_in(("/dev",), directory)]
+    if any(line.startswith("RuntimeDirectory=") for line in lines):
+        lines.append("RuntimeDirectoryPreserve=restart")
+    hidden = (directory for directory in reads if _is_in(_TEMPORARY, directory) and directory not in writes)
+    return dict.fromkeys([*lines, *(f"BindReadOnlyPaths={_bound(directory)}" for directory in hidden)])
 
 
-def _is_at_home(path: str) -> bool:
-    return path.startswith(("/home/", "/root", "/run/user/"))
+def _writable(directory: str) -> str:
+    if _is_in(_TEMPORARY, directory):
+        return f"BindPaths={_bound(directory)}"
+    for place, setting in _OWN_DIRECTORIES.items():
+        if directory.startswith(place) and not _is_in(_HOMES, directory) and ":" not in directory:
+            return f"{setting}={_listed(directory.removeprefix(place))}"
+    return f"ReadWritePaths={_listed(directory)}"
+
+
+def _bound(path: str) -> str:
+    """Return `path` as the source of a bind mount, and its destination; a colon would be between the two."""
+    word = _listed(path)
+    return f'"{word}"' if ":" in word and not word.startswith('"') else word
+
+
+def _is_in(places: Iterable[str], path: str) -> bool:
+    return any(f"{path}/".startswith(f"{place}/") for place in places)
 
 
 def _capabilities(address: Address, with_socket: bool) -> list[str]:
@@ -211,8 +256,6 @@ def _capabilities(address: Address, with_socket: bool) -> list[str]:
 
 
 def _port_number(port: int | str) -> int:
-    import socket
-
     try:
         return port if isinstance(port, int) else socket.getservbyname(port)
     except OSError:
@@ -220,8 +263,6 @@ def _port_number(port: int | str) -> int:
 
 
 def _check_is_number(host: str) -> None:
-    import socket
-
     try:
         socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
     except OSError:
@@ -230,10 +271,13 @@ def _check_is_number(host: str) -> None:
         ) from None
 
 
-def _families(family: Family) -> str:
+def _families(families: Iterable[Family]) -> str:
     # AF_UNIX is how srvctl talks to its workers, and to systemd.
-    own = {"ip": {4: "AF_INET", 6: "AF_INET6", 0: "AF_INET AF_INET6"}[family.version], "vsock": "AF_VSOCK"}
-    return f"AF_UNIX {own.get(family.domain, '')}".rstrip()
+    of_ip = {4: ["AF_INET"], 6: ["AF_INET6"], 0: ["AF_INET", "AF_INET6"]}
+    words = ["AF_UNIX"]
+    for family in families:
+        words += {"ip": of_ip[family.version], "vsock": ["AF_VSOCK"]}.get(family.domain, [])
+    return " ".join(dict.fromkeys(words))
 
 
 def _socket(settings: Settings, family: Family, address: Address, name: str) -> str:

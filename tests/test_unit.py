@@ -7,14 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srvctl import cli
+from srvctl import cli, ready_made
+from srvctl.address import Family
 from srvctl.unit import quoted
 from tests.launched import PATIENCE
 
@@ -211,14 +214,17 @@ def test_a_byte_that_is_not_utf_8_comes_back_as_it_was() -> None:
     assert split_as_systemd(quoted("a\udcff")) == ["a\udcff"]
 
 
+@pytest.mark.parametrize(("place", "setting"), [("/srv", "ReadWritePaths"), ("/tmp", "BindPaths")])
 @pytest.mark.parametrize("name", ["with space", "100%n", "$HOME", 'q"uote', "back\\slash"])
-def test_the_path_of_a_unix_socket_is_quoted_wherever_it_stands(name: str, printed: Print, tmp_path: Path) -> None:
+def test_the_path_of_a_unix_socket_is_quoted_wherever_it_stands(
+    name: str, place: str, setting: str, printed: Print
+) -> None:
     """In the command, in the description, in the directories and in the .socket."""
-    path = tmp_path / name / "socket"
+    path = Path(place) / name / "socket"
     unit = printed("unix", str(path))
     assert words_of(unit)[1] == str(path)
     assert value(unit, "Description") == f"srvctl unix {path} echo".replace("%", "%%")
-    directory = value(unit, "ReadWritePaths")
+    directory = value(unit, setting)
     assert split_as_systemd(directory.replace("$", "$$")) == [str(path.parent)]
     pair = printed("unix", str(path), "--socket")
     assert value(pair, "ListenStream") == str(path).replace("%", "%%")
@@ -312,17 +318,172 @@ def test_a_unix_socket_in_run_has_its_directory_made(printed: Print) -> None:
     assert values(printed("unix", "@app"), "RuntimeDirectory") == []
 
 
-def test_a_service_that_starts_in_tmp_has_no_other_one(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its working directory would not be there."""
+def test_a_service_that_starts_in_tmp_sees_that_of_it(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its working directory would not be there: DynamicUser=yes implies PrivateTmp=yes, whatever else is said."""
     monkeypatch.chdir("/tmp")
-    assert value(printed("tcp", ":9000"), "PrivateTmp") == "no"
+    unit = printed("tcp", ":9000")
+    assert (value(unit, "PrivateTmp"), value(unit, "BindReadOnlyPaths")) == ("yes", "/tmp")
 
 
 def test_a_unix_socket_in_tmp_is_in_everybody_s(printed: Print) -> None:
     """In a private directory no client would find it."""
     unit = printed("unix", "/tmp/socket")
-    assert value(unit, "PrivateTmp") == "no"
-    assert value(unit, "ReadWritePaths") == "/tmp"
+    assert (value(unit, "PrivateTmp"), value(unit, "BindPaths")) == ("yes", "/tmp")
+    assert values(printed("unix", "/tmp/socket", "--socket"), "BindPaths") == []  # systemd makes it
+
+
+# --- what a ready-made handler needs
+
+WRITABLE = [
+    ("/srv/data/out", "ReadWritePaths=/srv/data"),
+    ("/srv/a b/out", 'ReadWritePaths="/srv/a b"'),
+    ("out", "ReadWritePaths=/usr"),
+    ("/var/log/out", "ReadWritePaths=/var/log"),
+    ("/var/log/app/out", "LogsDirectory=app"),
+    ("/var/lib/app/sub/out", "StateDirectory=app/sub"),
+    ("/var/cache/app/out", "CacheDirectory=app"),
+    ("/run/app/out", "RuntimeDirectory=app"),
+    ("/run/user/7/out", "ReadWritePaths=/run/user/7"),
+    ("/var/log/a:b/out", "ReadWritePaths=/var/log/a:b"),
+    ("/tmp/app/out", "BindPaths=/tmp/app"),
+    ("/tmp/a:b/out", 'BindPaths="/tmp/a:b"'),
+    ("/tmpfs/out", "ReadWritePaths=/tmpfs"),
+]
+DIRECTORIES = re.compile(
+    r"^(?:ReadWrite|Bind|BindReadOnly|Runtime|State|Cache|Logs)(?:Paths|Directory)=.*$", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize(("path", "line"), WRITABLE)
+@pytest.mark.parametrize(("handler", "attribute"), [("sink", "file"), ("syslog", "file"), ("static", "access_log")])
+def test_the_directory_of_a_file_that_is_appended_to_is_writable(
+    handler: str, attribute: str, path: str, line: str, printed: Print
+) -> None:
+    """And no other one; where systemd has a place for such files, it makes the directory for the service's user."""
+    unit = printed("tcp", ":9000", "--set", f"{attribute}={path}", handler)
+    assert DIRECTORIES.findall(unit) == [line]
+
+
+def test_what_datagrams_are_appended_to_is_writable_too(printed: Print) -> None:
+    """The class for the type of the socket is asked; what two things need stands there once."""
+    unit = printed("unix-dgram", "/run/app/socket", "--set", "file=/run/app/out", "sink")
+    assert DIRECTORIES.findall(unit) == ["RuntimeDirectory=app"]
+    assert value(unit, "RuntimeDirectoryPreserve") == "restart"
+
+
+@pytest.mark.parametrize("file", [[], ["--set", "file=-"], ["--set", "file=/dev/null"]])
+def test_standard_output_and_devices_need_no_directory(file: list[str], printed: Print) -> None:
+    """systemd opens the one, and the others are there."""
+    assert DIRECTORIES.findall(printed("tcp", ":9000", *file, "sink")) == []
+
+
+@pytest.mark.parametrize(
+    ("family", "to", "allowed"),
+    [
+        ("unix", "tcp://127.0.0.1:80", "AF_UNIX AF_INET AF_INET6"),
+        ("unix", "tcp4://127.0.0.1:80", "AF_UNIX AF_INET"),
+        ("unix", "tcp6://[::1]:80", "AF_UNIX AF_INET6"),
+        ("unix", "tcp4://name:80", "AF_UNIX AF_INET AF_INET6"),  # whose servers may have addresses of the other kind
+        ("unix", "tcp4://:80", "AF_UNIX AF_INET"),
+        ("unix", "vsock://2:80", "AF_UNIX AF_VSOCK"),
+        ("unix", "unix:@name", "AF_UNIX"),
+        ("tcp4", "tcp6://[::1]:80", "AF_UNIX AF_INET AF_INET6"),
+        ("tcp6", "vsock://2:80", "AF_UNIX AF_INET6 AF_VSOCK"),
+        ("udp4", "unix-dgram:/run/x", "AF_UNIX AF_INET"),
+        ("unix-dgram", "udp6://[::1]:53", "AF_UNIX AF_INET6"),
+    ],
+)
+def test_a_proxy_may_make_sockets_of_its_upstream_s_family(family: str, to: str, allowed: str, printed: Print) -> None:
+    """Beside those of its own."""
+    unit = printed(family, FAMILIES[family], "--set", f"to={to}", "proxy")
+    assert value(unit, "RestrictAddressFamilies") == allowed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tcp", ":9000", "--set", "directory={}/site", "static"],
+        ["udp", ":9000", "--set", "file={}/site/quotes", "qotd"],
+        ["tcp", ":9000", "--set", "to=unix:{}/site/socket", "proxy"],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_what_is_only_read_is_not_put_out_of_sight(words: list[str], printed: Print) -> None:
+    """Where ProtectHome= and PrivateTmp= would; elsewhere nothing is to be done for it."""
+
+    def found(place: str) -> tuple[str, list[str]]:
+        unit = printed(*(word.format(place) for word in words))
+        return value(unit, "ProtectHome"), DIRECTORIES.findall(unit)
+
+    elsewhere, nothing = found("/srv")
+    assert nothing == []
+    assert found("/home/me") == ("read-only", [])
+    assert found("/root") == ("read-only", [])
+    assert found("/homes/me") == (elsewhere, [])
+    assert found("/var/tmp") == (elsewhere, ["BindReadOnlyPaths=/var/tmp/site"])
+
+
+def test_a_directory_that_is_written_to_is_not_bound_a_second_time_to_be_read(printed: Print) -> None:
+    """The second would be read-only."""
+    words = ["--set", "directory=/tmp/site", "--set", "access_log=/tmp/site/log", "static"]
+    assert DIRECTORIES.findall(printed("tcp", ":9000", *words)) == ["BindPaths=/tmp/site"]
+
+
+def test_the_file_of_a_home_is_writable_there(printed: Print) -> None:
+    """Which is in sight, and otherwise read-only."""
+    unit = printed("tcp", ":9000", "--set", "file=/home/me/out", "sink")
+    assert (value(unit, "ProtectHome"), value(unit, "ReadWritePaths")) == ("read-only", "/home/me")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["tcp", ":9000", "proxy"], "cannot set to='': expected FAMILY://ADDRESS, "),
+        (["tcp", ":9000", "--set", "to=tcp://::1:80", "proxy"], "cannot set to='tcp://::1:80': an IPv6 address is "),
+        (
+            ["tcp", ":9000", "--set", "fiel=/srv/out", "sink"],
+            "cannot set 'fiel' of handler 'sink': no such attribute; ",
+        ),
+        (["tcp", ":9000", "--set", "file=/srv/a\nb/out", "sink"], "cannot print a unit with '/srv/a\\nb': a unit is "),
+    ],
+)
+def test_what_a_handler_cannot_be_set_to_has_no_unit(words: list[str], why: str, refused: Print) -> None:
+    """The one line that a start would end with, before anybody installs it."""
+    assert f"srvctl: error: {why}" in refused(*words)
+
+
+def test_one_unit_has_nothing_of_another(printed: Print) -> None:
+    """What is set for one is not set for the next that the same process prints."""
+    first = printed("tcp", ":9000", "--set", "file=/srv/one/out", "sink")
+    assert value(first, "ReadWritePaths") == "/srv/one"
+    assert DIRECTORIES.findall(printed("tcp", ":9000", "sink")) == []
+
+
+def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same class method; one that is the user's own is not imported."""
+
+    class Stream:
+        file: str = ""
+
+        @classmethod
+        def needs(cls) -> ready_made.Needs:
+            return ready_made.Needs(writes=(cls.file,), connects=(Family.VSOCK,))
+
+    class Datagram:
+        def needs(self) -> None:
+            raise AssertionError("nobody has made an object of it")
+
+    module = types.ModuleType("theirs")
+    module.__dict__.update(Stream=Stream, Datagram=Datagram)
+    monkeypatch.setitem(sys.modules, "theirs", module)
+    monkeypatch.setattr(ready_made, "installed", lambda: [EntryPoint("theirs", "theirs", ready_made.GROUP)])
+    unit = printed("unix", "@x", "--set", "file=/srv/theirs", "theirs")
+    assert (value(unit, "ReadWritePaths"), value(unit, "RestrictAddressFamilies")) == (
+        "/srv/theirs",
+        "AF_UNIX AF_VSOCK",
+    )
+    assert DIRECTORIES.findall(printed("unix-dgram", "@x", "theirs")) == []
+    assert DIRECTORIES.findall(printed("unix", "@x", "--set", "file=/srv/theirs", "theirs:Stream")) == []
 
 
 def test_a_name_that_is_no_service_has_no_unit(refused: Print) -> None:
@@ -429,6 +590,18 @@ def test_systemd_accepts_what_is_printed(more: list[str], printed: Print, tmp_pa
     for family, address in FAMILIES.items():
         name = f"srvctl-test-{family}"
         files += printed(family, address, *more, *words, "--name", name, "--write", str(tmp_path)).splitlines()
+    assert analyze("verify", *files) == ""
+
+
+@needs_systemd_analyze
+def test_systemd_accepts_what_a_handler_needs(printed: Print, tmp_path: Path) -> None:
+    """Every kind of line that a handler adds, without a word."""
+    words = [["--set", f"file={path}", "sink"] for path, _ in WRITABLE]
+    words += [["--set", "directory=/tmp/a:b c", "static"], ["--set", "to=vsock://2:80", "proxy"]]
+    files: list[str] = []
+    for number, more in enumerate(words):
+        options = ["--systemd-version", "252", "--name", f"srvctl-test-{number}", "--write", str(tmp_path)]
+        files += printed("tcp", ":9000", *options, *more).splitlines()
     assert analyze("verify", *files) == ""
 
 

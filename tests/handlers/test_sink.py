@@ -249,6 +249,9 @@ def test_it_is_synced_as_often_as_asked_for(serve_sink, place, sync, count):
             wait_until(lambda: file.exists() and file.read_bytes().count(b"\n") == number + 1, "line", server)  # noqa: B023
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
+    (traced,) = server.children()
+    os.kill(traced, signal.SIGTERM)  # a signal for strace itself would leave it running
+    assert server.wait() == 0
     assert trace.read_text().count("fdatasync(") == count
 
 
