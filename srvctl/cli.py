@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -20,7 +20,9 @@ from srvctl.launch import launch
 from srvctl.options import GroupedOption, click_options, write_options
 from srvctl.settings import MODELS, Settings
 from srvctl.signals import StoppedEarly, die_of
-from srvctl.unit import NOTIFY_RELOAD_VERSION, default_name, units
+
+if TYPE_CHECKING:
+    from srvctl.worker_process import WorkerProcess
 
 _ADDRESSES = {
     "ip": ":9000 (every interface), 127.0.0.1:9000, [::1]:9000, host:9000, :http, or 9000; port 0: the kernel chooses",
@@ -169,7 +171,7 @@ class _Launcher(click.Group):
 
 
 def _serve(settings: Settings) -> None:
-    raise SystemExit(launch(settings))
+    raise SystemExit(launch(settings, click.get_current_context().obj))
 
 
 def _check(settings: Settings) -> None:
@@ -177,7 +179,27 @@ def _check(settings: Settings) -> None:
         click.echo(f"{name:<8} {value}")
 
 
+def _check_command() -> click.Command:
+    return _Launcher(
+        "check",
+        help="Check what the same words would start: the address, the handler, the server class. Serves nothing.",
+        short_help="Check what the same words would start, without serving",
+        commands=_family_commands(_check),
+    )
+
+
+def _unit_command() -> click.Command:
+    return _Launcher(
+        "unit",
+        help="Print a hardened systemd unit that starts what the same words would start.",
+        short_help="Print a systemd unit that starts the same words",
+        commands=_family_commands(_unit, *_unit_options()),
+    )
+
+
 def _unit_options() -> list[click.Option]:
+    from srvctl.unit import NOTIFY_RELOAD_VERSION  # with `shutil`, 7 ms that a server does not need
+
     return [
         GroupedOption(["--socket"], is_flag=True, help="Print the matching .socket too.", heading="Unit"),
         GroupedOption(["--name"], default="", help="The name of the units.", heading="Unit"),
@@ -200,6 +222,8 @@ def _unit_options() -> list[click.Option]:
 
 
 def _unit(settings: Settings, socket: bool, name: str, systemd_version: int, write: str | None) -> None:
+    from srvctl.unit import default_name, units
+
     made = units(settings, name or default_name(settings), socket, systemd_version)
     for file, text in made.items():
         if write:
@@ -232,38 +256,25 @@ def _handlers() -> None:
 
 def make_command() -> click.Group:
     """Return the whole command line."""
+    others = {"check": _check_command, "unit": _unit_command, "handlers": lambda: _handlers}
     program = _Launcher(
         "srvctl",
         help=f"{_HELP}\n\n{_HANDLER_HELP}",
-        commands=_family_commands(_serve),
+        commands=_Commands(_family_commands(_serve) | others),
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
-    program.add_command(
-        _Launcher(
-            "check",
-            help="Check what the same words would start: the address, the handler, the server class. Serves nothing.",
-            short_help="Check what the same words would start, without serving",
-            commands=_family_commands(_check),
-        )
-    )
-    program.add_command(
-        _Launcher(
-            "unit",
-            help="Print a hardened systemd unit that starts what the same words would start.",
-            short_help="Print a systemd unit that starts the same words",
-            commands=_family_commands(_unit, *_unit_options()),
-        )
-    )
-    program.add_command(_handlers)
     click.version_option(srvctl.__version__, "-V", "--version", message="%(prog)s %(version)s")(program)
     return program
 
 
-def run(argv: list[str] | None = None) -> int:
-    """Run the command line; return its exit status. Dies of a signal that came before the server was ready."""
+def run(argv: list[str] | None = None, booted: WorkerProcess | None = None) -> int:
+    """Run the command line; return its exit status. Dies of a signal that came before the server was ready.
+
+    `booted` is a worker for the server, if the words ask for one; it stays the caller's if they do not.
+    """
     try:
-        outcome = make_command().main(argv, prog_name="srvctl", standalone_mode=False)
+        outcome = make_command().main(argv, prog_name="srvctl", standalone_mode=False, obj=booted)
         return outcome if isinstance(outcome, int) else ExitStatus.OK
     except LaunchError as error:
         return _fail(error)

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from srvctl.worker_process import WorkerProcess
 
-def launch(settings: Settings) -> ExitStatus:
+
+def launch(settings: Settings, booted: WorkerProcess | None = None) -> ExitStatus:
     """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
 
-    Takes over the signals and the log of the process, and closes standard output when it has announced.
+    Takes over the signals and the log of the process, and closes standard output when it has announced. `booted` is a
+    worker that waits to be told; it stays the caller's until it is.
     """
     if upgrade.is_rehearsal():
         return ExitStatus.OK  # the command line is read, everything is imported
@@ -45,7 +48,7 @@ def launch(settings: Settings) -> ExitStatus:
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attend(supervisor.loop)
-        return supervisor.run(state["workers"] if state else None)
+        return supervisor.run(state["workers"] if state else None, booted)
 
 
 def _handed_over(settings: Settings) -> socket.socket | None:

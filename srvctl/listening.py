@@ -196,8 +196,10 @@ def _resolve_host(family: Family, host: str) -> Sequence[tuple[int, tuple[Any, .
         every4, every6 = (socket.AF_INET, ("0.0.0.0", 0), False), (socket.AF_INET6, ("::", 0), family.version == 0)
         return {4: [every4], 6: [every6], 0: [every6, every4]}[family.version]
     domains = {0: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+    # As bytes where it can be: a text would go through the codec of international names, 4 ms of a start to import.
+    name = host.encode() if host.isascii() else host
     try:
-        found = socket.getaddrinfo(host, None, domains[family.version], family.type or 0, 0, socket.AI_PASSIVE)
+        found = socket.getaddrinfo(name, None, domains[family.version], family.type or 0, 0, socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise AddressError("resolve", f"{host!r}", f"{why[:1].lower()}{why[1:]}") from None

@@ -60,11 +60,15 @@ class Supervisor:
         self._cut = 0
         self._reports_awaited: set[int] = set()
         self._report_due: Timer | None = None
-        self._upgrade = Upgrade(self.loop, self._state, self._on_upgrade_failed)
+        self._booted: WorkerProcess | None = None
         self._outcome: Exception | None = None
 
-    def run(self, adopted: dict[str, Any] | None = None) -> ExitStatus:
-        """Serve until stopped; blocks. `adopted` are the workers that the program before this one handed over."""
+    def run(self, adopted: dict[str, Any] | None = None, booted: WorkerProcess | None = None) -> ExitStatus:
+        """Serve until stopped; blocks.
+
+        `adopted` are the workers that the program before this one handed over, `booted` is one that waits to be told.
+        """
+        self._booted = booted
         self._run(self._settings.workers, adopted)
         self._life.on(Event.STOP)
         log.stopped(self._cut, monotonic() - self._drain_began)
@@ -83,6 +87,8 @@ class Supervisor:
                     self._go_on(adopted)
                 else:
                     self._roster.fill(workers)
+                # While they load: it looks at the times of all of srvctl's own files, which takes 1 ms.
+                self._upgrade = Upgrade(loop, self._state, self._on_upgrade_failed)
                 loop.run(_nothing)
         finally:
             self._roster.kill_all()
@@ -110,8 +116,10 @@ class Supervisor:
             "count": count,
             "heartbeat": self._watch.interval,
             "tells_figures": self._notices.are_read,
+            "announces": self._settings.announce,
         }
-        worker = WorkerProcess.start(setup, self._listener, self._settings.announce)
+        worker, self._booted = self._booted or WorkerProcess.boot(bool(self._settings.program)), None
+        worker.tell(setup, self._listener)
         log.worker_started(worker.pid)
         self._watch.started(worker)
         self._attend(worker)

@@ -16,12 +16,13 @@ from time import monotonic
 
 import srvctl
 from srvctl import log
-from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from srvctl.socketserver.loop import Loop
 
 # Neither reaches a worker: the one is taken out of the environment when it is read, and a rehearsal starts none.
 HANDED_OVER, REHEARSAL = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"

@@ -18,6 +18,7 @@ from functools import partial
 from time import monotonic, monotonic_ns
 
 from srvctl import log
+from srvctl.assemble import assemble, mix_ins
 from srvctl.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.errors import LaunchError
 from srvctl.session import kill_session
@@ -33,16 +34,24 @@ if TYPE_CHECKING:
     from srvctl.socketserver.loop import Loop
 
 
-def main(control: int) -> None:
-    """Run a worker on the channel whose descriptor is `control`; returns when it has drained, or fails."""
-    channel = Channel(_take_socket(control))
+def main(control: int, stacks: int) -> None:
+    """Run a worker on the channel whose descriptor is `control`; returns when it has drained, or fails.
+
+    `stacks` is where it writes those of its threads. The listener comes by the channel, ahead of the setup: the
+    supervisor may still be reading its command line.
+    """
+    sock = _take_socket(control)
+    os.set_inheritable(stacks, False)
+    _close_others({0, 1, 2, control, stacks})
     try:
+        listener = _receive_descriptor(sock)
+        channel = Channel(sock)
         _, setup = channel.receive()
     except ChannelClosed:
         return
-    os.set_inheritable(setup["stacks"], False)
-    _close_others({0, 1, 2, control, setup["listener"], setup["stacks"]})
-    worker = Worker(channel, setup)
+    if setup["announces"]:
+        _print_to_standard_error()
+    worker = Worker(channel, setup | {"listener": listener, "stacks": stacks})
     try:
         worker.load()
     except LaunchError as error:
@@ -66,6 +75,24 @@ def _close_others(kept: set[int]) -> None:
         if fd not in kept:
             with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.close(fd)
+
+
+def _receive_descriptor(sock: socket.socket) -> int:
+    """Return the descriptor that comes first; what a handler executes does not get it. Blocks; see `Channel`."""
+    try:
+        _, received, _, _ = socket.recv_fds(sock, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionError:
+        received = []
+    if not received:
+        raise ChannelClosed
+    return received[0]
+
+
+def _print_to_standard_error() -> None:
+    """Have what the handler prints go there: standard output is for the announcement alone."""
+    os.dup2(2, 1)
+    if sys.stdout is not None:  # line by line where somebody watches, as if the interpreter had started so
+        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
 
 
 def _take_socket(fd: int) -> socket.socket:
@@ -94,8 +121,6 @@ class Worker:
 
     def load(self) -> None:
         """Import the handler, assemble the server on the inherited socket, and say ready. Raises `LaunchError`."""
-        from srvctl.assemble import assemble, mix_ins
-
         sock = _take_socket(self.setup["listener"])
         is_stream = self._is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()

@@ -12,22 +12,26 @@ from time import monotonic
 import srvctl
 from srvctl import systemd
 from srvctl.channel import LAST_STACKS, Channel
-from srvctl.listening import Listener
 from srvctl.session import kill_session
+from srvctl.signals import SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from srvctl.listening import Listener
     from srvctl.socketserver.loop import Timer
 
 # Run with -P, so that neither the current directory nor this file's is on the path before the standard library. The
 # one that srvctl itself was imported from comes last: it matters only where srvctl is not installed.
 _BOOT = (
-    "import sys\n"
+    "import gc, sys\n"
     "if sys.argv[1] not in sys.path: sys.path.append(sys.argv[1])\n"
+    "gc.disable()\n"  # until everything is imported, as in `srvctl.__main__`
     "from srvctl.worker import main\n"
-    "main(int(sys.argv[2]))\n"
+    "gc.freeze()\n"
+    "gc.enable()\n"
+    "main(int(sys.argv[2]), int(sys.argv[3]))\n"
 )
 
 
@@ -48,13 +52,13 @@ class WorkerProcess:
         self.wish = ""  # why it asked for a successor
         self.doom = ""  # why it is to be killed
         self.is_serving = self.has_drained = False
-        self._is_buried = False
+        self._is_told = self._is_buried = False
 
     @classmethod
-    def start(cls, setup: dict[str, Any], listener: Listener, announces: bool) -> WorkerProcess:
-        """Start one; `setup` is what it is told first. Raises OSError when the system has no process or descriptor.
+    def boot(cls, is_session: bool) -> WorkerProcess:
+        """Start one, which imports what every worker needs and waits for `tell`; one of programs has to lead a session.
 
-        With `announces`, standard output was for the announcement alone, and the handler's goes to standard error.
+        Raises OSError when the system has no process or descriptor.
         """
         with contextlib.ExitStack() as on_failure:
             channel, theirs = Channel.pair()
@@ -65,13 +69,30 @@ class WorkerProcess:
                 afterwards.callback(os.close, their_stacks)
                 os.set_blocking(stacks, False)
                 os.set_blocking(their_stacks, False)  # what does not fit is lost; nobody hangs on it
-                passed = {"listener": listener.socket.fileno(), "control": theirs.fileno(), "stacks": their_stacks}
-                runs_programs = bool(setup["settings"]["program"])
-                pid = _spawn(theirs.fileno(), list(passed.values()), announces, runs_programs)
+                pid = _spawn(theirs.fileno(), their_stacks, is_session)
             pidfd = os.pidfd_open(pid)
-            channel.send("setup", **setup, **passed)
             on_failure.pop_all()
         return cls(pid, pidfd, stacks, channel)
+
+    def tell(self, setup: dict[str, Any], listener: Listener) -> None:
+        """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
+        self.began = self.heard = monotonic()  # what came before, a slow resolver too, was not its time
+        try:
+            with contextlib.suppress(ConnectionError):  # it has died meanwhile, which shows otherwise
+                socket.send_fds(self.channel.socket, [b"\0"], [listener.socket.fileno()])
+        except OSError:
+            self.discard()
+            raise
+        self._is_told = True
+        self.channel.send("setup", **setup)
+
+    def discard(self) -> None:
+        """End it if it was never told anything; wait for that."""
+        if not self._is_told:
+            self._is_told = True
+            self.kill()
+            self.reap()
+            self.close()
 
     def hand_over(self) -> dict[str, Any]:
         """Return what `adopt` needs in the program that takes this one's place, with its descriptors left open."""
@@ -186,21 +207,22 @@ class WorkerProcess:
         self.channel.close()
 
 
-def _spawn(control: int, passed: list[int], announces: bool, is_session: bool) -> int:
-    """Start the interpreter of a worker, with `passed` and the first three descriptors open, and no others.
+def _spawn(control: int, stacks: int, is_session: bool) -> int:
+    """Start the interpreter of a worker, with these and the first three descriptors kept open for it.
 
-    It leads a process group, with `is_session` also a session.
+    It leads a process group, with `is_session` also a session. Its signals are as the system has them, also when this
+    process has not taken them yet, and was started with some of them ignored or blocked.
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
     actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    if announces:
-        actions.append((os.POSIX_SPAWN_DUP2, 2, 1))
     # A descriptor that is duplicated onto itself stays open over the exec, posix_spawn(3).
-    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in passed]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, stacks)]
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-c", _BOOT, root, str(control)],
+        [sys.executable, "-P", "-c", _BOOT, root, str(control), str(stacks)],
         systemd.without_private(),
         file_actions=actions,
+        setsigmask=(),
+        setsigdef=SIGNALS,
         **({"setsid": True} if is_session else {"setpgroup": 0}),
     )

@@ -29,7 +29,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """What would have been launched, instead of launching it; in an environment without variables of srvctl's."""
     asked: list[Settings] = []
 
-    def launch(settings: Settings) -> ExitStatus:
+    def launch(settings: Settings, booted: None) -> ExitStatus:
         asked.append(settings)
         return ExitStatus.OK
 
@@ -266,7 +266,7 @@ def test_bytes_of_an_error_stay_on_its_line(refuse: Callable[..., Said]) -> None
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """The one line is the last one, where one looks."""
 
-    def launch(settings: Settings) -> ExitStatus:
+    def launch(settings: Settings, booted: None) -> ExitStatus:
         raise LoadError("load", "handler 'x'", "it failed", "frame 1\nframe 2\n")
 
     monkeypatch.setattr(cli, "launch", launch)

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched import COMMAND, PATIENCE, Launched, ask, children_of, clean_environment, receive_all, wait_until
+from tests.launched import (
+    COMMAND,
+    PATIENCE,
+    Launched,
+    ask,
+    children_of,
+    clean_environment,
+    receive_all,
+    run,
+    wait_until,
+)
+from tests.promises.faults import processes_in
 
 Launch = Callable[..., Launched]
 
@@ -196,3 +207,34 @@ def test_a_signal_before_it_is_ready_ends_it_as_that_signal(number: signal.Signa
             process.kill()
     assert not Path(f"/proc/{worker}").exists()
     assert not (place / "socket").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tcp", ":0", "--nope"),
+        ("tcp", ":port"),
+        ("tcp", ":0", "nomodule:Name"),
+        ("unix", "none/socket"),
+        ("tcp", ":0", "--", "/none"),
+        ("tcp", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_words_that_serve_nothing_leave_no_process(words: tuple[str, ...], place: Path) -> None:
+    """A worker that was started before they were read has ended when the command has."""
+    run(*words, cwd=place)
+    assert processes_in(place) == []
+
+
+@pytest.mark.parametrize("end", [(), ("--", "./shows")], ids=["handler", "program"])
+def test_a_worker_has_the_signals_of_the_system(end: tuple[str, ...], launch: Launch, place: Path) -> None:
+    """Whichever were ignored or blocked where srvctl was started, and whenever it takes its own."""
+    (place / "shows").write_text("#!/bin/sh\n")
+    (place / "shows").chmod(0o755)
+    prefix = ("env", "--block-signal=USR1", "--ignore-signal=TTIN")
+    server = launch("tcp", ":0", *end, prefix=prefix)
+    lines = Path(f"/proc/{server.worker}/status").read_text().splitlines()
+    masks = dict(line.split(":") for line in lines if line.startswith(("SigBlk", "SigIgn")))
+    assert int(masks["SigBlk"], 16) == 0
+    assert int(masks["SigIgn"], 16) & 1 << signal.SIGTTIN - 1 == 0
