@@ -18,12 +18,14 @@ import marshal
 import os
 import signal
 import socket
+import sys
 
 from srvctl.conversation import CAME_AT, DONE, FAILED, OUTCOME, RECEIVED, SharedMeters
 from srvctl.counting import Connection
 from srvctl.serving.children import ChildServing
 from srvctl.socketserver.accepting import RequestNotStarted
 from srvctl.socketserver.forking import ForkingMixIn, flush_std_streams
+from srvctl.socketserver.handlers import StreamRequestHandler
 from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
@@ -42,8 +44,10 @@ else:
 _MESSAGE_BYTES = 128 * 1024
 _FD_SPACE = socket.CMSG_SPACE(4)
 
-_SHUT_WR = int(socket.SHUT_WR)
-_close, _shutdown = _socket.socket.close, _socket.socket.shutdown
+_SHUT_WR, _CMSG_CLOEXEC = int(socket.SHUT_WR), int(socket.MSG_CMSG_CLOEXEC)
+_AF_UNIX, _SOCK_STREAM, _SOCK_SEQPACKET = int(socket.AF_UNIX), int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
+_close, _shutdown, _recvmsg = _socket.socket.close, _socket.socket.shutdown, _socket.socket.recvmsg
+_socketpair = _socket.socketpair
 
 
 class ForkServing(ChildServing, Base):
@@ -147,9 +151,8 @@ class ForkServing(ChildServing, Base):
         super()._reap(pid, flags)
         if pid in self._pidfds:
             return
-        if pid == self._spare:  # somebody killed it
+        if pid == self._spare:  # somebody killed it; or it cannot live, so the next one comes with a request
             self._forget_spare()
-            self._fork_soon()
         elif pid in self._going:
             self._going.discard(pid)
             self._check_soon()
@@ -196,9 +199,10 @@ class ForkServing(ChildServing, Base):
         if channel is None:
             return False
         slot = self._meters.slot_of(self.conversations[id(request)].meter)
-        fds, parts = self._parts_of(request)
+        fd, parts = self._parts_of(request)
+        handed = _rights(fd) if fd >= 0 else []
         try:
-            channel.sendmsg([marshal.dumps((slot, client_address, parts))], fds, socket.MSG_DONTWAIT)
+            channel.sendmsg([marshal.dumps((slot, client_address, parts))], handed, socket.MSG_DONTWAIT)
         except OSError:  # it was killed, or the message is too long
             self._send_spare_home()
             return False
@@ -220,17 +224,43 @@ class ForkServing(ChildServing, Base):
 
     def _serve_next_in_child(self, channel: socket.socket) -> None:
         self._release_in_child(None)
-        message, ancillary, _flags, _sender = channel.recvmsg(_MESSAGE_BYTES, _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
-        _close(channel)
-        if message:
-            slot, client_address, parts = marshal.loads(message)
-            fd = int.from_bytes(ancillary[0][2], "little") if ancillary else -1
-            request = self._request_of(parts, fd, client_address, self._meters.at(slot))
-            self.conversations[id(request)] = self._conversation_with(request, client_address)
-            self._work(request, client_address)
+        if self._is_stream:
+            with contextlib.suppress(OSError):  # no descriptor for it
+                self._rehearse()
+        if found := self._receive_request(channel):
+            self._work(*found)
 
-    def _parts_of(self, request: Any) -> tuple[list[Any], Any]:
-        """Return the ancillary data and the plain values that make a request in another process."""
+    def _rehearse(self) -> None:
+        """Go the way of a request once, with nobody.
+
+        What that writes to is copied now, and not while a client waits.
+        """
+        channel, theirs = _socketpair(_AF_UNIX, _SOCK_SEQPACKET)
+        connection, client = _socketpair(_AF_UNIX, _SOCK_STREAM)
+        client.send(b"\n")
+        theirs.sendmsg([marshal.dumps((-1, None, None))], _rights(connection.fileno()))
+        if found := self._receive_request(channel):
+            _Rehearsal(*found, self)
+            self._end_in_child(found[0])
+            self.close_request(found[0])
+        self.conversations.clear()
+        for end in (theirs, connection, client):
+            end.close()
+
+    def _receive_request(self, channel: _socket.socket) -> tuple[Any, Any] | None:
+        """Return the request that comes, and its client's address; None when none will. Closes `channel`; blocks."""
+        message, ancillary, _flags, _sender = _recvmsg(channel, _MESSAGE_BYTES, _FD_SPACE, _CMSG_CLOEXEC)
+        _close(channel)
+        if not message:
+            return None
+        slot, client_address, parts = marshal.loads(message)
+        fd = int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else -1
+        request = self._request_of(parts, fd, client_address, self._meters.at(slot))
+        self.conversations[id(request)] = self._conversation_with(request, client_address)
+        return request, client_address
+
+    def _parts_of(self, request: Any) -> tuple[int, Any]:
+        """Return the descriptor, or -1, and the plain values that make a request in another process."""
         raise NotImplementedError
 
     def _request_of(self, parts: Any, fd: int, client_address: Any, meter: Meter | None) -> Any:
@@ -265,6 +295,18 @@ class ForkServing(ChildServing, Base):
                 _shutdown(request, _SHUT_WR)
             except OSError:
                 pass
+
+
+class _Rehearsal(StreamRequestHandler):
+    """What most handlers do."""
+
+    def handle(self) -> None:
+        self.wfile.write(self.rfile.readline())
+
+
+def _rights(fd: int) -> list[tuple[int, int, bytes]]:
+    """Return the ancillary data that hands `fd` to another process, unix(7)."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))]
 
 
 def _not_started(cause: OSError | None) -> RequestNotStarted:

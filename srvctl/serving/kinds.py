@@ -67,8 +67,8 @@ class StreamServing(Draining, StreamBase):
     def _set_meter(self, request: Any, meter: Meter) -> None:
         request.meter = meter
 
-    def _parts_of(self, request: Any) -> tuple[list[Any], Any]:
-        return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, request.fileno().to_bytes(4, "little"))], None
+    def _parts_of(self, request: Any) -> tuple[int, Any]:
+        return request.fileno(), None
 
     def _request_of(self, parts: Any, fd: int, client_address: Any, meter: Meter | None) -> Any:
         connection = Connection(*self._kind, fd)
@@ -106,9 +106,9 @@ class DatagramServing(Draining, DatagramBase):
     def _set_meter(self, request: Any, meter: Meter) -> None:
         request[1].meter = meter
 
-    def _parts_of(self, request: Any) -> tuple[list[Any], Any]:
+    def _parts_of(self, request: Any) -> tuple[int, Any]:
         data, reply = request
-        return [], (data, list(reply._ancillary))
+        return -1, (data, list(reply._ancillary))
 
     def _request_of(self, parts: Any, fd: int, client_address: Any, meter: Meter | None) -> Any:
         data, ancillary = parts
