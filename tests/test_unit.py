@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from srvctl import cli, ready_made
 from srvctl.address import Family
-from srvctl.unit import quoted
+from srvctl.unit_syntax import quoted
 from tests.launched import PATIENCE
 
 Print = Callable[..., str]
