@@ -97,9 +97,28 @@ def eventually(is_so: Any, within: float = PATIENCE) -> bool:
 
 def make(impl: Any, name: str, handler: Any, tmp_path: Any = None, **attributes: Any) -> Any:
     """Return a server of class `name` with `attributes` of its own, on a free address."""
-    cls = type(name, (getattr(impl, name),), {"handle_error": quiet, **attributes})
+    base = getattr(impl, name)
+    own = {"handle_error": quiet}
+    if impl is original and hasattr(base, "socket_type") and base.socket_type == socket.SOCK_STREAM:
+        own["get_request"] = _accept_leakily
+    cls = type(name, (base,), {**own, **attributes})
     address = os.path.join(str(tmp_path), "s") if "Unix" in name else ("127.0.0.1", 0)
     return cls(address, handler)
+
+
+class _Leaked(socket.socket):
+    """A connection that the standard library's module forgets to close, which is known: see defects.md.
+
+    Its warning would come whenever the collector finds it, in whatever test runs then.
+    """
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _accept_leakily(server: Any) -> tuple[socket.socket, Any]:
+    connection, client_address = server.socket.accept()
+    return _Leaked(fileno=connection.detach()), client_address
 
 
 def quiet(server: Any, request: Any, client_address: Any) -> None:
