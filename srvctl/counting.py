@@ -9,7 +9,7 @@ from time import monotonic_ns
 
 from srvctl.address import mapped
 from srvctl.conversation import CAME_AT, LOST, RECEIVED, SENT, WENT_AT, Conversation
-from srvctl.socketserver.datagram import ICMP_ERRNOS, ReplySocket
+from srvctl.socketserver.datagram import ICMP_ERRNOS, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class _CountingReader(socket.SocketIO):
         return count
 
 
-class CountingReply(Conversation, ReplySocket):
+class CountingReply(Conversation, Reply):
     """What a handler of srvctl's answers a datagram with; it notes what went, and bears ICMP errors.
 
     It is the conversation, too: one object less for each datagram. `on` makes the class for a socket; whoever makes one
@@ -190,32 +190,39 @@ class CountingReply(Conversation, ReplySocket):
 
     @classmethod
     def on(cls, sock: socket.socket) -> Callable[[], CountingReply]:
-        """Return a class of replies on `sock`, whose constructor takes and sets nothing."""
-        return type(cls.__name__, (cls,), {"_sock": sock, "_family": int(sock.family), "__init__": object.__init__})
+        """Return a class of replies on `sock`, whose constructor takes and sets nothing.
+
+        What else a socket has is on the class: `__getattr__` would make every other attribute three times as slow.
+        """
+        send, is_ipv6, is_unix = sock.sendto, sock.family == _AF_INET6, sock.family == _AF_UNIX
+
+        def sendto(self: CountingReply, data: Any, flags: Any, address: Any = None) -> int:
+            if address is None:
+                flags, address = 0, flags
+            if is_ipv6:
+                address = mapped(address)
+            try:
+                sent = send(data, flags, address) if not self._ancillary else Reply.sendto(self, data, flags, address)
+            except OSError as error:
+                if error.errno not in ICMP_ERRNOS or is_unix:
+                    raise
+                # An error that came back for an earlier datagram, to whomever; asking took it off the socket.
+                self.meter[LOST] += 1
+                sent = Reply.sendto(self, data, flags, address)
+            meter = self.meter
+            meter[SENT] += sent
+            meter[WENT_AT] = monotonic_ns()
+            return sent
+
+        others = {name: _delegate(name) for name in dir(sock) if name[0] != "_" and not hasattr(cls, name)}
+        own = {"_sock": sock, "sendto": sendto, "__init__": object.__init__}
+        return type(cls.__name__, (cls,), others | own)
 
     @property
     def client_address(self) -> Any:
         """Where the datagram came from."""
         return self.peer
 
-    def sendto(self, data: Any, flags_or_address: Any, address: Any = None) -> int:
-        flags = 0
-        if address is None:
-            address = flags_or_address
-        else:
-            flags = flags_or_address
-        if self._family == _AF_INET6:
-            address = mapped(address)
-        try:
-            send = super().sendto if self._ancillary else self._sock.sendto  # the one step that will nearly always do
-            sent = send(data, flags, address)
-        except OSError as error:
-            if error.errno not in ICMP_ERRNOS or self._family == _AF_UNIX:
-                raise
-            # An error that came back for an earlier datagram, to whomever; asking took it off the socket.
-            self.meter[LOST] += 1
-            sent = super().sendto(data, flags, address)
-        meter = self.meter
-        meter[SENT] += sent
-        meter[WENT_AT] = monotonic_ns()
-        return sent
+
+def _delegate(name: str) -> property:
+    return property(lambda reply: getattr(reply._sock, name))

@@ -211,7 +211,7 @@ class Worker:
 
     def _on_change(self, loop: Loop) -> None:
         """A conversation has ended: ask for a successor when it is time, and tell the figures, but not each time."""
-        settings, ended = self.settings, self.server.ended
+        settings, ended = self.settings, self.server.tally.ended
         if settings.max_served and ended >= self._served_limit:
             self._ask_for_successor(f"it has served {ended} requests")
         if settings.max_rss and (now := monotonic()) >= self._next_weighing:

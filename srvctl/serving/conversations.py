@@ -10,17 +10,8 @@ from functools import partial
 
 from srvctl import log
 from srvctl.address import format_sockaddr
-from srvctl.conversation import (
-    EXITED,
-    FAILED,
-    LOST,
-    OUTCOME,
-    OUTCOMES,
-    RECEIVED,
-    RESET,
-    SENT,
-    Conversation,
-)
+from srvctl.conversation import EXITED, FAILED, OUTCOME, OUTCOMES, RECEIVED, RESET, SENT, Conversation
+from srvctl.serving.tally import Tally
 from srvctl.socketserver.base import BaseServer
 from srvctl.socketserver.loop import Loop
 from srvctl.throttle import Throttle
@@ -40,18 +31,6 @@ _SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # What a peer can bring about by going away, by keeping quiet, and, of datagrams, by not reading.
 _PEERS_ERRORS = (ConnectionError, TimeoutError, BlockingIOError)
-
-# Which counter the end of a conversation is for; any other end, a signal say, is a failure.
-_COUNTERS = {
-    "done": "served",
-    "exit": "served",
-    "failed": "failed",
-    "reset": "reset",
-    "timeout": "timed_out",
-    "idle": "timed_out",
-    "cut": "cut",
-}
-
 
 # One item for each fork between the process that imported this module and this one; no code of ours counts them, since
 # what a child runs costs it pages (`srvctl.serving.forks`).
@@ -74,16 +53,13 @@ class Conversations(Base):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.conversations: dict[int, Conversation] = {}
-        self.counters = dict.fromkeys(
-            ("served", "failed", "reset", "timed_out", "cut", "refused", "rejected", "truncated", "lost"), 0
-        )
-        self.received = self.sent = self.ended = self._done = 0
+        self.tally = Tally()
         self.on_loop: Callable[[Loop], None] = lambda loop: None
         self.on_change: Callable[[], None] | None = None
         self._on_end: Callable[[], None] | None = None  # while it drains
         self._refuses = self.settings.at_limit == "refuse"
         self._refused_throttle = Throttle()
-        self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
+        self._entering = _thread.RLock()
         self._settle()
         super().__init__(*args, **kwargs)
 
@@ -106,8 +82,7 @@ class Conversations(Base):
 
     def figures(self) -> dict[str, int]:
         """Return what there is to know of it in numbers."""
-        figures = {"conversations": len(self.conversations), "received": self.received, "sent": self.sent}
-        return figures | self.counters | {"served": self.counters["served"] + self._done}
+        return {"conversations": len(self.conversations)} | self.tally.figures()
 
     def _serve(self, loop: Loop, poll_interval: float) -> None:
         self.on_loop(loop)
@@ -132,7 +107,7 @@ class Conversations(Base):
 
     def _enter(self, request: Any, conversation: Conversation) -> bool:
         """Enter a conversation in the table if there is room."""
-        with self._counting:
+        with self._entering:
             if len(self.conversations) >= self.most and not self.draining:
                 return False
             self.conversations[id(request)] = conversation
@@ -142,7 +117,7 @@ class Conversations(Base):
         raise NotImplementedError
 
     def _refuse(self, request: Any, client_address: Any, reason: str) -> None:
-        self.counters["refused"] += 1
+        self.tally.add("refused")
         if (suppressed := self._refused_throttle.admit()) >= 0:
             log.refused(reason, format_sockaddr(client_address), suppressed)
         self.close_request(request)
@@ -168,16 +143,7 @@ class Conversations(Base):
             return
         meter = conversation.meter
         how = conversation.how or OUTCOMES[meter[OUTCOME]]
-        with self._counting:
-            self.received += meter[RECEIVED]
-            self.sent += meter[SENT]
-            self.ended += 1
-            if how == "done":
-                self._done += 1
-            else:
-                self.counters[_COUNTERS.get(how, "failed")] += 1
-            if meter[LOST]:
-                self.counters["lost"] += meter[LOST]
+        self.tally.end(how, meter)
         if self.on_change:
             self.on_change()
         if self._on_end:
@@ -209,7 +175,7 @@ class Conversations(Base):
     def handle_rule_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
         assert error is not None
-        self.counters["rejected"] += 1
+        self.tally.add("rejected")
         log.rule_failed(format_sockaddr(client_address), error)
 
     def accept_failed(self, error: Exception, suppressed: int, pause: float) -> None:
@@ -219,7 +185,7 @@ class Conversations(Base):
         log.start_failed(error, suppressed, pause)
 
     def connection_lost(self, error: OSError) -> None:
-        self.counters["lost"] += 1
+        self.tally.add("lost")
 
     def _complain(self, what: str) -> None:
         log.hook_failed(what)

@@ -120,8 +120,7 @@ class Draining(Deadlines):
         for conversation in list(self.conversations.values()):
             self._kill(conversation)
         if not any(conversation.pid for conversation in self.conversations.values()):
-            with self._counting:
-                self.counters["cut"] += len(self.conversations)
+            self.tally.add("cut", len(self.conversations))
             self.on_give_up()
 
     def _check_soon(self) -> None:

@@ -144,6 +144,7 @@ class ForkServing(ChildServing, Base):
             conversation.meter[OUTCOME] = FAILED
         meter = conversation.meter
         self.shutdown_request(request)
+        self.tally.settle()
         self._meters.give_back(meter)
         self._fork_soon()
 

@@ -24,9 +24,8 @@ else:
 class InPlace(Draining):
     """Serve each request where it was taken: in the loop, or in the pool's thread that took it."""
 
-    _busy = _has_alarm = False
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._busy = self._has_alarm = False
         super().__init__(*args, **kwargs)
         is_ruled = type(self).verify_request is not Processing.verify_request
         has_limits = self._shortest_limit < NEVER

@@ -13,6 +13,7 @@ from srvctl.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 # What the kernel says on an unconnected socket of a datagram that was sent before: an ICMP message came back
@@ -42,23 +43,16 @@ _DONTWAIT, _TRUNC = int(socket.MSG_DONTWAIT), int(socket.MSG_TRUNC)
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # in6_pktinfo, the larger of the two
 
 
-class ReplySocket:
-    """What a handler answers a datagram with: the server's socket, less what would harm the other handlers.
+class Reply:
+    """How a handler answers a datagram: ``sendto`` and ``send`` go out from the address that it was sent to.
 
-    ``sendto`` and ``send`` answer from the address that the datagram was sent to, also on a server that is bound to
-    every interface. ``settimeout``, ``setblocking``, ``shutdown`` and ``close`` are for a socket of one's own, and do
-    nothing here. Everything else is the socket's.
+    ``settimeout``, ``setblocking``, ``shutdown`` and ``close`` are for a socket of one's own, and do nothing here.
     """
 
     sent = 0
-
-    def __init__(self, sock: socket.socket, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> None:
-        self._sock = sock
-        self._ancillary = ancillary
-        self.client_address = client_address
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+    client_address: Any
+    _sock: socket.socket
+    _ancillary: Sequence[tuple[int, int, bytes]]
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send `data` to an address; return the number of bytes. Raises OSError as sendto(2) does."""
@@ -85,6 +79,21 @@ class ReplySocket:
 
     def close(self) -> None:
         """Do nothing: the socket is every handler's."""
+
+
+class ReplySocket(Reply):
+    """What a handler answers a datagram with: the server's socket, less what would harm the other handlers.
+
+    Everything that `Reply` does not have is the socket's.
+    """
+
+    def __init__(self, sock: socket.socket, client_address: Any, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
+        self._sock = sock
+        self._ancillary = ancillary
+        self.client_address = client_address
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class DatagramServer(SocketServer):
@@ -158,7 +167,7 @@ class DatagramServer(SocketServer):
     def _address_of(self, sender: Any) -> Any:
         return sender
 
-    def _reply_socket(self, client_address: Any, ancillary: list[tuple[int, int, bytes]]) -> ReplySocket:
+    def _reply_socket(self, client_address: Any, ancillary: Sequence[tuple[int, int, bytes]]) -> Reply:
         return ReplySocket(
             self.socket, client_address, [answer_from(item) for item in ancillary if item[:2] in _DESTINATIONS]
         )
