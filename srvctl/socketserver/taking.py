@@ -12,14 +12,13 @@ their place. Nobody is told when a thread gets stuck, so somebody has to look, a
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 from _thread import get_ident
 from time import monotonic
 
 from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
-from srvctl.socketserver.loop import READ, Loop, Timer
+from srvctl.socketserver.alone import Alone
+from srvctl.socketserver.gate import Gate, Taker
+from srvctl.socketserver.loop import Loop, Timer
 from srvctl.socketserver.threaded import ThreadingMixIn
 
 TYPE_CHECKING = False
@@ -35,77 +34,11 @@ SOONEST_LOOK, LATEST_LOOK = 0.001, 0.016
 _MOST_AT_ONCE = 64
 
 
-class Gate:
-    """Where active threads wait for requests. Owns its descriptors; `fd`, the source, stays the server's.
-
-    One epoll for all of them, where a poll(2) in each would wake all; and EPOLLONESHOT, because the kernel passes an
-    event that is still there on from thread to thread, which would wake all of them too. So the one who was woken, or
-    whoever takes a request next, arms it again: there may be one more by then, for another thread.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.is_open = False
-        self.turn = 0  # how often it was shut: who came before that leaves, also when it is open again by then
-        self._fd = fd
-        self._is_spent = False
-        self._poll = select.epoll()
-        try:
-            self._shut = os.eventfd(1, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        except OSError:
-            self._poll.close()
-            raise
-        self._poll.register(self._shut, READ)
-        self._poll.register(fd, READ | select.EPOLLONESHOT)
-
-    def open(self) -> None:
-        """Let threads wait."""
-        if not self.is_open:
-            os.eventfd_read(self._shut)
-            self.is_open = True
-
-    def shut(self) -> None:
-        """Send all who wait away. May be called from any thread."""
-        if self.is_open:
-            self.is_open = False
-            self.turn += 1
-            os.eventfd_write(self._shut, 1)
-
-    def wait(self) -> bool:
-        """Wait until a request may be there or the gate is shut; blocks. Return whether the source tells an error."""
-        self.arm()
-        for fd, events in self._poll.poll(-1, 1):
-            if fd == self._fd:
-                self._is_spent = True
-                return events & ~READ != 0
-        return False
-
-    def arm(self) -> None:
-        """Wake a thread when there is a request, if the last event was used up."""
-        if self._is_spent:
-            self._is_spent = False
-            with contextlib.suppress(OSError):  # closed: whoever takes next is told
-                self._poll.modify(self._fd, READ | select.EPOLLONESHOT)
-
-    def close(self) -> None:
-        """Close the gate's descriptors, when nobody waits any more."""
-        self._poll.close()
-        os.close(self._shut)
-
-
-class Taker:
-    """One thread's turn at taking requests."""
-
-    __slots__ = ("has_served", "is_idle", "is_stuck", "seen", "taken")
-
-    def __init__(self) -> None:
-        self.is_idle = self.is_stuck = self.has_served = False
-        self.taken, self.seen = 0, -1
-
-
 class TakingMixIn(ThreadingMixIn):
     """`ThreadingMixIn` for a server that runs in `serve_forever` and whose source has a descriptor that never blocks.
 
-    ``active_threads`` is how many take requests at the same time, besides those that are kept by a conversation.
+    ``active_threads`` is how many take requests at the same time, besides those that are kept by a conversation; one
+    alone does where that is faster (`srvctl.socketserver.alone`).
     """
 
     active_threads = ACTIVE_THREADS
@@ -118,6 +51,7 @@ class TakingMixIn(ThreadingMixIn):
         self._look_seconds = SOONEST_LOOK
         self._look_timer: Timer | None = None
         self._step = 1  # how many threads the next look adds at most
+        self._alone = Alone()
         super().__init__(*args, **kwargs)
 
     # --- the loop's part
@@ -150,7 +84,11 @@ class TakingMixIn(ThreadingMixIn):
         self._is_looking = False
         if self._look_timer:
             self._look_timer.cancel()
-        if not self._gate or not self._gate.is_open or self._loop is None or self._has_idle():
+        if not self._gate or not self._gate.is_open or self._loop is None:
+            return
+        if self._alone.is_on:
+            self._alone.judge(len(self._active) == 1, self._taken, self._gate.waits)
+        if self._has_idle() and not self._alone.is_on:
             return
         self._is_looking = True
         stuck = self._set_stuck_aside()
@@ -170,8 +108,15 @@ class TakingMixIn(ThreadingMixIn):
                 self._is_looking = False
                 return
             self._look_seconds = SOONEST_LOOK if stuck or grown else min(self._look_seconds * 2, LATEST_LOOK)
+            if self._look_seconds == LATEST_LOOK and self._alone.is_due():  # all are busy for long, and none is stuck
+                self._alone.begin(self._taken, self._gate.waits)
+                self._look_seconds = SOONEST_LOOK
             delay = self._look_seconds
         self._look_timer = self._loop.call_at(monotonic() + delay, self._look_after)
+
+    def _room(self) -> int:
+        """Return how many threads may take requests at the same time, besides those that are stuck."""
+        return 1 if self._alone.is_on else self.active_threads
 
     def _is_short(self) -> bool:
         return self._gate is not None and self._gate.is_open and not self._is_looking and not self._has_idle()
@@ -195,7 +140,7 @@ class TakingMixIn(ThreadingMixIn):
     def _grow(self) -> bool:
         """Have one thread more take requests, if there is room; return whether there was."""
         with self._running_lock:
-            if len(self._active) >= max(self.active_threads, self._step) or self._running >= self.max_threads:
+            if len(self._active) >= max(self._room(), self._step) or self._running >= self.max_threads:
                 return False
             taker = Taker()
             self._active += (taker,)
@@ -227,7 +172,7 @@ class TakingMixIn(ThreadingMixIn):
                 taker.has_served = self._take_one()
                 if taker.has_served:
                     taker.taken += 1
-                    if taker.is_stuck and not self._rejoin(taker):
+                    if (taker.is_stuck or self._alone.is_on) and not self._stays(taker):
                         break
                     continue
                 taker.is_idle = True
@@ -240,13 +185,15 @@ class TakingMixIn(ThreadingMixIn):
         finally:
             self._leave(taker)
 
-    def _rejoin(self, taker: Taker) -> bool:
-        """Have a thread that was stuck take requests again, unless others do; return whether it is to."""
+    def _stays(self, taker: Taker) -> bool:
+        """Return whether a thread is to go on taking requests, one that was stuck too: not when others do."""
         with self._running_lock:
-            if len(self._active) >= self.active_threads or self._running > self.max_threads:
+            others = tuple(other for other in self._active if other is not taker)
+            if len(others) >= self._room() or self._running > self.max_threads:
+                self._active = others
                 return False
             taker.is_stuck = False
-            self._active += (taker,)
+            self._active = (*others, taker)
             return True
 
     def _on_left(self, taker: Taker) -> None:
