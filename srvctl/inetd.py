@@ -73,16 +73,22 @@ class OneRequest(Base):
     def get_request(self) -> tuple[Any, Any]:
         connection, self.connection = self.connection, None
         if connection is None:
-            if self._deadline is None:
+            if self._deadline is None and not self.conversations:
                 self.drain(self.settings.graceful)
             raise BlockingIOError
         return connection, unmapped(connection.getpeername())
+
+    def hurry(self) -> None:
+        """Make the deadline now, unless the conversation is over and its connection is only being closed."""
+        if self.conversations:
+            super().hurry()
 
 
 def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
     loaded = _load_program(settings) if settings.program else load(target, is_ready_made, True, settings.set)
-    assembled = assemble(settings, 1, sock.family, sock.type, True)
+    # There is nobody else whom it could refuse.
+    assembled = assemble(settings.replace(at_limit="wait"), 1, sock.family, sock.type, True)
     server_class: Any = type(f"Single{assembled.__name__}", (OneRequest, assembled), {})
     # In the place of a listening socket, one that nobody can reach.
     server = server_class(sock.getsockname(), loaded.handler, sock=socket.socket(socket.AF_UNIX))

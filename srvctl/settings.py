@@ -437,6 +437,10 @@ class Settings:
             )
         return cls(family, address, handler, model, given, program)
 
+    def replace(self, **values: Any) -> Settings:
+        """Return the same settings but for the options `values`."""
+        return Settings.from_wire(self.to_wire() | {"values": {**self.values, **values}})
+
     def to_wire(self) -> dict[str, Any]:
         """Return plain values that `from_wire` in another process makes the same settings of."""
         return {name: getattr(self, name) for name in self.__slots__}

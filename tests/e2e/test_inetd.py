@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -161,6 +162,28 @@ def test_input_that_was_not_read_does_not_destroy_the_reply(model: str, serve: S
 def test_a_stop_waits_for_the_conversation(model: str, serve: Serve) -> None:
     """TERM drains, as on a server: what finishes in time ends well."""
     served = serve(model, "--drain-idle", "60", "myapp:Wait")
+    assert receive_exactly(served.client, 6) == b"began\n"
+    served.process.send_signal(signal.SIGTERM)
+    served.client.sendall(b"\n")
+    assert receive_all(served.client) == b"ended\n"
+    assert served.wait() == 0, served.log
+
+
+def test_a_stop_behind_the_conversation_cuts_nothing(serve: Serve) -> None:
+    """TERM, again and again, while the connection is only seen off: the conversation ended well."""
+    served = serve("--threads", "myapp:Wait")
+    served.client.sendall(b"\n")
+    assert receive_all(served.client) == b"began\nended\n"
+    wait_until(lambda: "how=done" in served.log, "end in the log")
+    while served.process.poll() is None:  # for 2 s: the client has not closed
+        served.process.send_signal(signal.SIGTERM)
+        select.select([], [], [], 0.05)
+    assert served.wait() == 0, served.log
+
+
+def test_a_limit_of_one_refuses_nobody(serve: Serve) -> None:
+    """--at-limit refuse is about others, who do not come."""
+    served = serve("--threads", "--at-limit", "refuse", "--drain-idle", "60", "myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
     served.process.send_signal(signal.SIGTERM)
     served.client.sendall(b"\n")
