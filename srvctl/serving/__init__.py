@@ -9,7 +9,8 @@
           InPlace         requests are served where they are taken
             SyncServing, ThreadServing           in the loop, or in the threads of a pool
           ChildServing    child processes serve requests
-            ForkServing                          forked ones, by the handler
+            SpareServing                         of which one is forked ahead
+              ForkServing                        forked ones, by the handler
             ProgramGroups                        programs, each with a process group of its own
               StreamPrograms, DatagramPrograms, WaitingPrograms
 

@@ -1,8 +1,8 @@
 """Whether one thread alone takes requests faster than several: so it is when no request waits for anything.
 
 Python runs one thread at a time, and each gives its turn away at every system call. Several that all have something to
-do then spend it on handing the turn around: with four of them a server of datagrams answered 30,000 a second, with one
-58,000 (two processors, the client on the same). With connections it is the other way round, 15,500 with four and 9,500
+do then spend it on handing the turn around: with four of them a server of datagrams answered 37,000 a second, with one
+58,500 (two processors, the client on the same). With connections it is the other way round, 15,500 with four and 9,500
 with one, because the thread that serves waits for what its peer sends next.
 """
 

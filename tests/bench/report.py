@@ -107,7 +107,7 @@ def machine() -> str:
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
     cores = len(os.sched_getaffinity(0))
     system = f"Linux {platform.release()}, Python {platform.python_version()}"
-    load = f"{os.getloadavg()[0]:.1f} at the begin"
+    load = f"{os.getloadavg()[0]:.1f} at the beginning"
     return f"{model}, {cores} cores, {memory:.0f} GiB; {system}; client and server share the cores; load average {load}"
 
 
