@@ -57,7 +57,7 @@ class Strace:
                 ["strace", "-f", "-ttt", "-o", str(self._path), "-p", str(pid), *options], stderr=stderr
             )
         wait_until(lambda: "attached" in said.read_text() or self._process.poll() is not None, "strace attached")
-        if self._process.poll() is not None:
+        if "attached" not in said.read_text():  # otherwise it may have ended since, with what it is attached to
             raise AssertionError(f"strace ended: {said.read_text()}")
 
     def __enter__(self) -> Strace:
