@@ -192,7 +192,7 @@ class CountingReply(Conversation, Reply):
     def on(cls, sock: socket.socket) -> Callable[[], CountingReply]:
         """Return a class of replies on `sock`, whose constructor takes and sets nothing.
 
-        What else a socket has is on the class: `__getattr__` would make every other attribute three times as slow.
+        What else a socket has is on the class: `__getattr__` costs every other attribute, too.
         """
         send, is_ipv6, is_unix = sock.sendto, sock.family == _AF_INET6, sock.family == _AF_UNIX
 

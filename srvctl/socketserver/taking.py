@@ -7,7 +7,7 @@ a server in C 24,000 (README, "Measured").
 
 How many wait for requests at the same time matters as much: each one more that runs wants the interpreter's lock
 whenever another has just let go of it for a system call. With 50 clients, one answers 9,500 a second, since it waits
-for what each of them sends next, two 14,700, and four 15,500 (in another run). So a few are *active*; those that a
+for what each of them sends next, two 14,700, and four 16,000. So a few are *active*; those that a
 conversation keeps for longer than a moment are *stuck* and do not count as active any more: another takes their
 place. Nobody is told when a thread gets stuck, so somebody has to look, and only while all active ones are busy.
 """
@@ -174,7 +174,8 @@ class TakingMixIn(ThreadingMixIn):
                 taker.has_served = self._take_one()
                 if taker.has_served:
                     taker.taken += 1
-                    if (taker.is_stuck or self._alone.is_on) and not self._stays(taker):
+                    is_one_too_many = self._alone.is_on and len(self._active) > 1
+                    if (taker.is_stuck or is_one_too_many) and not self._stays(taker):
                         break
                     continue
                 taker.is_idle = True

@@ -72,6 +72,13 @@ def test_several_take_requests_again_when_one_waits_or_few_come(trial, passed, r
     assert trial.is_due()
 
 
+def test_a_trial_ends_when_requests_stop_coming(trial, passed):
+    """Also while several are there, that wait for one and do not leave: nobody looks after an idle server."""
+    passed(1, 0)
+    trial.judge(False, 0, 0)
+    assert not trial.is_on
+
+
 def test_a_wait_at_the_gate_is_none(trial, passed):
     """Who waits for a request waits for nothing else."""
     trial.judge(True, 0, 0)
