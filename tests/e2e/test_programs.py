@@ -577,10 +577,13 @@ def test_busybox_httpd_serves_a_file(launch, place: Path) -> None:
 def test_nothing_is_left(launch) -> None:
     """No process, no zombie and no descriptor, when many have come and gone."""
     server = launch("tcp4", "127.0.0.1:0", "--", "sh", "-c", "echo out; echo err >&2")
+    assert asked(server) == b"out\n"
+    ended(server)  # and so its loop is there, which a worker makes when it has said that it is ready
+    wait_until(lambda: descendants(server.worker) == [], "end of the program", server)
     held = len(os.listdir(f"/proc/{server.worker}/fd"))
     for _ in range(20):
         assert asked(server) == b"out\n"
-    ended(server, 20)
+    ended(server, 21)
     wait_until(lambda: descendants(server.worker) == [], "end of the programs", server)
     wait_until(lambda: len(os.listdir(f"/proc/{server.worker}/fd")) == held, "closed descriptors", server)
     assert all(stat_of(pid)[:1] != ["Z"] for pid in descendants(server.pid))
