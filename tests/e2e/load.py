@@ -156,6 +156,13 @@ def wait_for_workers(server: Launched, count: int) -> list[int]:
     return found
 
 
+def resources_at_rest(server: Launched) -> tuple[int, int]:
+    """Return what the supervisor has when it waits: it is not there yet when it has announced itself."""
+    server.send_signal(signal.SIGUSR1)
+    server.wait_for_log(" state ")
+    return resources(server.pid)
+
+
 def resources(pid: int) -> tuple[int, int]:
     """Return how many descriptors and threads process `pid` has."""
     return len(os.listdir(f"/proc/{pid}/fd")), len(os.listdir(f"/proc/{pid}/task"))

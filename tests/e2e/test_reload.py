@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.load import Load, Tail, reload, resident_kilobytes, resources, wait_for_workers
+from tests.e2e.load import Load, Tail, reload, resident_kilobytes, resources, resources_at_rest, wait_for_workers
 from tests.launched import Launched, ask, receive_all, receive_exactly, wait_until
 
 Launch = Callable[..., Launched]
@@ -50,7 +50,7 @@ def reload_under_load(server: Launched, times: int, **load: float) -> Load:
 def test_no_client_notices_a_reload(kind: str, launch: Launch) -> None:
     """Of all that came during two reloads each was answered once; workers are new, and nothing has piled up."""
     server = launch(*with_words(KINDS[kind], "--workers", "2"))
-    old, before = wait_for_workers(server, 2), resources(server.pid)
+    old, before = wait_for_workers(server, 2), resources_at_rest(server)
     load = reload_under_load(server, 2)
     assert load.faults == {}, server.log
     new = wait_for_workers(server, 2)
@@ -67,7 +67,7 @@ def test_no_client_notices_a_hundred_reloads(kind: str, launch: Launch) -> None:
     server = launch(*with_words(KINDS[kind], "--workers", "2"))
     reload(server)  # what is imported once is not a leak
     wait_for_workers(server, 2)
-    before, memory = resources(server.pid), resident_kilobytes(server.pid)
+    before, memory = resources_at_rest(server), resident_kilobytes(server.pid)
     load = reload_under_load(server, 100, clients=8, pause=0.005)
     wait_for_workers(server, 2)
     wait_until(lambda: resources(server.pid) == before, f"{before} descriptors and threads", server)

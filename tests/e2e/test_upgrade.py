@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import srvctl
-from tests.e2e.load import Load, Tail, resources, wait_for_workers
+from tests.e2e.load import Load, Tail, resources, resources_at_rest, wait_for_workers
 from tests.launched import Launched, ask, clean_environment, receive_exactly, wait_until
 
 ROOT = Path(srvctl.__file__).parent.parent
@@ -77,7 +77,7 @@ def test_a_new_srvctl_takes_over(model: str, start: Start, site: Path, place: Pa
 def test_no_client_notices_an_upgrade(start: Start, site: Path) -> None:
     """Three in a row under load lose nothing, and leave the supervisor no descriptor more."""
     server = start("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "myapp:Echo")
-    before = resources(server.pid)
+    before = resources_at_rest(server)
     with Load(server) as load:
         for word in ("painted", "carpeted", "refurnished"):
             upgrade(server, site, word)
