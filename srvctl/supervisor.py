@@ -235,13 +235,13 @@ class Supervisor:
     def _drain(self, number: signal.Signals) -> None:
         self._life.on(Event.DRAIN)
         self._drain_began = monotonic()
-        log.stopping(number.name, self._settings.graceful)
         self._notices.stopping()
         if not self._settings.fd_store:  # what is left with the service manager must stay as it is
             self._listener.seal()
         self._listener.close()
         self.loop.call_at(self._drain_began + self._settings.graceful + self._patience, self._kill_workers)
         self._roster.drain()
+        log.stopping(number.name, self._settings.graceful)  # whoever reads it may count on the workers' knowing
         if number == signal.SIGQUIT:
             self._hurry()
 

@@ -190,6 +190,15 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def descriptors(pid: int) -> dict[int, str]:
+    """Return the open descriptors of process `pid`, by number, with what they are."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(name)] = str(Path(f"/proc/{pid}/fd/{name}").readlink())
+    return found
+
+
 def wait_until(condition, what: str, launched: Launched | None = None):  # type: ignore[no-untyped-def]
     """Wait for a fact of the operating system that no event tells; return what `condition` said when it was true."""
     deadline = time.monotonic() + PATIENCE

@@ -15,7 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched import COMMAND, PATIENCE, children_of, clean_environment, receive_all, receive_exactly, wait_until
+from tests.launched import (
+    COMMAND,
+    PATIENCE,
+    children_of,
+    clean_environment,
+    descriptors,
+    receive_all,
+    receive_exactly,
+    wait_until,
+)
 
 Serve = Callable[..., "Served"]
 
@@ -242,7 +251,7 @@ def test_nobody_else_can_connect(serve: Serve) -> None:
     """No listening socket is made."""
     served = serve("myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
-    held = {os.readlink(f"/proc/{served.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{served.process.pid}/fd")}
+    held = {*descriptors(served.process.pid).values()}
     bound = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if line.split()[3] == "0A"}
     assert not {f"socket:[{inode}]" for inode in bound} & held
 

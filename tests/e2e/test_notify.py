@@ -16,7 +16,7 @@ from types import TracebackType
 import pytest
 
 from srvctl.systemd import PRIVATE_VARIABLES, STORED
-from tests.launched import PATIENCE, Launched, clean_environment, freeze, receive_all
+from tests.launched import PATIENCE, Launched, clean_environment, descriptors, freeze, receive_all
 
 Launch = Restart = Callable[..., Launched]
 
@@ -436,12 +436,7 @@ def test_a_stored_socket_of_another_address_is_given_up(
     removal = manager.receive_with("FDSTOREREMOVE")
     assert removal.fields == {"FDSTOREREMOVE": "1", "FDNAME": STORED}
     assert os.fstat(kept()).st_ino != os.fstat(descriptor).st_ino
-    assert f"socket:[{os.fstat(descriptor).st_ino}]" not in held_by(second.pid)
-
-
-def held_by(pid: int) -> list[str]:
-    """Return what the descriptors of a process are."""
-    return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+    assert f"socket:[{os.fstat(descriptor).st_ino}]" not in descriptors(second.pid).values()
 
 
 def test_a_unix_socket_whose_file_was_removed_is_made_anew(

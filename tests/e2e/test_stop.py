@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched import Launched, ask, children_of, receive_all, receive_exactly, wait_until
+from tests.launched import Launched, ask, children_of, descriptors, receive_all, receive_exactly, wait_until
 
 Launch = Callable[..., Launched]
 
@@ -120,7 +120,8 @@ def test_the_queue_of_an_inherited_socket_is_left_for_the_next_instance(words: t
         for client in queued:
             client.sendall(b"go on\n")
         old.send_signal(signal.SIGTERM)
-        old.wait_for_log("stopping ")
+        listener = descriptors(os.getpid())[sock.fileno()]
+        wait_until(lambda: listener not in descriptors(old.worker).values(), "closed socket", old)
         first.sendall(b"go on\n")
         assert receive_all(first) == b"ended\n"
         first.close()

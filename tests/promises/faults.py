@@ -67,13 +67,18 @@ class Strace:
         self.close()
 
     def close(self) -> None:
-        """Let go of the processes."""
+        """Let go of the processes; of one that is delayed only when the delay is over, or after 10 s."""
         self._process.send_signal(signal.SIGINT)
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """Let go of the processes at once, whatever they are in."""
+        self._process.kill()
+        self._process.wait()
 
     @property
     def text(self) -> str:
@@ -108,15 +113,6 @@ def as_somebody_else(*capabilities: str) -> tuple[str, ...]:
     user = f"--reuid={4_000_000 + os.getpid()}"
     kept = ",".join(f"+{name}" for name in capabilities)
     return ("setpriv", user, *((f"--inh-caps={kept}", f"--ambient-caps={kept}") if kept else ()))
-
-
-def descriptors(pid: int) -> dict[int, str]:
-    """Return the open descriptors of process `pid`, by number, with what they are."""
-    found = {}
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(FileNotFoundError):
-            found[int(name)] = str(Path(f"/proc/{pid}/fd/{name}").readlink())
-    return found
 
 
 def descendants(pid: int) -> list[int]:

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
+from tests.launched import descriptors
 from tests.promises.faults import (
     Strace,
     all_answer,
     asked,
     clients,
-    descriptors,
     inject,
     limit_descriptors,
     lines_with,

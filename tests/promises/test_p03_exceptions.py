@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from tests.launched import wait_until
-from tests.promises.faults import MODELS, all_answer, ask, asked, clients, descriptors, lines_with, short_and_long
+from tests.launched import descriptors, wait_until
+from tests.promises.faults import MODELS, all_answer, ask, asked, clients, lines_with, short_and_long
 
 ORDINARY = ["ValueError", "KeyError", "OSError", "MemoryError", "AssertionError", "StopIteration", "StopAsyncIteration"]
 # Those that code outside of a handler takes for news about something else.

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.launched import wait_until
-from tests.promises.faults import MODELS, asked, descriptors, short_and_long
+from tests.launched import descriptors, wait_until
+from tests.promises.faults import MODELS, asked, short_and_long
 
 SIZE = 200_000
 UNREAD = b"first line\n" + b"y" * 30_000

@@ -8,14 +8,13 @@ import time
 
 import pytest
 
-from tests.launched import wait_until
+from tests.launched import descriptors, wait_until
 from tests.promises.faults import (
     MODELS,
     ask,
     asked,
     clients,
     descendants,
-    descriptors,
     is_gone,
     processes_in,
     read_line,

@@ -12,12 +12,11 @@ from collections import defaultdict
 
 import pytest
 
-from tests.launched import wait_until
+from tests.launched import descriptors, wait_until
 from tests.promises.faults import (
     ask,
     clients,
     descendants,
-    descriptors,
     limit_descriptors,
     lines_with,
     read_line,

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.promises.faults import MODELS, Strace, asked, descriptors, inject, lines_with, needs_strace, short_and_long
+from tests.launched import descriptors
+from tests.promises.faults import MODELS, Strace, asked, inject, lines_with, needs_strace, short_and_long
 
 
 def with_stderr(words: str) -> tuple[str, ...]:
