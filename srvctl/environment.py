@@ -45,7 +45,7 @@ CONNECTION_NAMES = frozenset(
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@")
 
 
-def base(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[bytes, bytes]:
+def base(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[str, str]:
     """Return what every program gets: the allow-list of `environ`, or all of it, and `assignments`.
 
     An assignment without a value passes on the variable of `environ`, if there is one. What is about this process alone
@@ -61,7 +61,7 @@ def base(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) 
         given = environ.get(name) if value is None else value
         if given is not None:
             kept[name] = given
-    return {os.fsencode(name): os.fsencode(value) for name, value in kept.items()}
+    return kept
 
 
 def is_reserved(name: str) -> bool:

@@ -10,19 +10,20 @@ import errno
 import os
 import signal
 import stat
+import sys
 
 from srvctl import environment
 from srvctl.errors import LoadError, NoPermission, UsageError
 from srvctl.loading import Loaded, why_unsafe
+from srvctl.spawn import prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Mapping, Sequence
 
     from srvctl.settings import Settings
 
-_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 # As much of a program as tells what it is: the kernel reads 256 bytes of a #! line, execve(2).
 _HEAD_BYTES = 256
 # Looked through when PATH is not set, as by execvp(3).
@@ -35,24 +36,20 @@ _PRLIMIT = "prlimit"
 class Program:
     """A program that was found, and everything that is the same each time it is started."""
 
-    def __init__(self, path: str, words: Sequence[str], base: dict[bytes, bytes]) -> None:
+    def __init__(self, path: str, words: Sequence[str], base: Mapping[str, str]) -> None:
         self.path = path
-        self._words, self._base = list(words), base
+        self._spawn = prepared(path, words, [os.fsencode(f"{name}={value}") for name, value in base.items()])
 
     def start(self, descriptors: tuple[int, int, int], variables: dict[str, str]) -> int:
         """Start it with `descriptors` as its first three and no others; return its process id, and that of its group.
 
-        `variables` come on top of its environment. Does not block. Raises OSError as posix_spawn(3) and execve(2) do.
+        `variables` come on top of its environment, where none of them is. Blocks until it has been executed,
+        `srvctl.spawn.prepared`. Raises OSError as posix_spawn(3) and execve(2) do, and ValueError for a null character.
         """
-        environ: Any = self._base | variables
-        return os.posix_spawn(
-            self.path,
-            self._words,
-            environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(descriptors)],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
+        if "\0" in "".join(variables.values()):  # C would take it for the end
+            raise ValueError("embedded null character in a variable")
+        return self._spawn(
+            descriptors, [f"{name}={value}".encode(_ENCODING, _ERRORS) for name, value in variables.items()]
         )
 
 

@@ -67,17 +67,18 @@ class ProgramConversation(Conversation):
     """
 
     is_counted = False
+    cut_early = False  # before there was a process
+    status: int | None = None
+    lines: Any = None
+    output: Any = None
+    signs = (0, 0, 0)
+    _name = ""
 
     def __init__(self, request: Any, peer: Any, meter: Meter, id: str) -> None:
         super().__init__(request, peer, meter)
         self.id = id
-        self._name = ""
         # As Python's own sockets know it; `family` would make an enumeration's member of it each time.
         self._is_tcp = type(self.peer) is tuple and type(self.peer[0]) is str
-        self.status: int | None = None
-        self.lines: Any = None
-        self.output: Any = None
-        self.signs = (0, 0, 0)
         self.moved_at = self.began
 
     @property
@@ -85,6 +86,13 @@ class ProgramConversation(Conversation):
         """The peer, for the log; as it was when it was first asked for, with the connection open."""
         self._name = self._name or super().name
         return self._name
+
+    def close_pipes(self) -> None:
+        """Read no more of what the program writes."""
+        for pipe in (self.lines, self.output):
+            if pipe:
+                pipe.close()
+        self.lines = self.output = None
 
     def traffic(self) -> Traffic | None:
         """Return what came and went, where the kernel tells."""

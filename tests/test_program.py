@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
-from srvctl import program, session, traffic
+from srvctl import program, session, spawn, spawn_unlocked, traffic
 from srvctl.errors import LoadError
 from srvctl.program import Program
+from srvctl.spawn import LockedSpawn
+from srvctl.spawn_unlocked import UnlockedSpawn
 from tests.launched import wait_until
 from tests.promises.faults import is_gone
+
+SPAWNS = pytest.mark.parametrize("spawning", [LockedSpawn, UnlockedSpawn])
 
 
 @pytest.fixture
@@ -70,13 +75,17 @@ def test_a_program_that_can_be_executed_and_not_read_is_one(place: Path) -> None
     assert program.find(str(script(place / "run", mode=0o111)))
 
 
-def test_a_program_has_the_words_the_variables_and_the_descriptors_it_was_started_with(place: Path) -> None:
+@SPAWNS
+def test_a_program_has_the_words_the_variables_and_the_descriptors_it_was_started_with(
+    place: Path, spawning: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a process group of its own."""
+    monkeypatch.setattr(program, "prepared", spawning)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         text = '#!/bin/sh\necho "$0 $1 $A $B"; ps -o pgid= -p $$ 2>/dev/null || :\n'
         path = str(script(place / "run", text))
-        started = Program(path, ["run", "one"], {b"A": b"a", b"B": b"b", b"PATH": b"/bin:/usr/bin"})
+        started = Program(path, ["run", "one"], {"A": "a", "PATH": "/bin:/usr/bin"})
         pid = started.start((theirs.fileno(),) * 3, {"B": "2"})
         assert os.waitpid(pid, 0)[1] == 0
         theirs.close()
@@ -131,14 +140,18 @@ def test_what_a_process_and_its_children_read_and_write_is_a_sign_of_life() -> N
     assert traffic.io_of_family(2**30) == 0
 
 
-def test_a_signal_of_ours_does_not_reach_a_program(place: Path) -> None:
+@SPAWNS
+def test_a_signal_of_ours_does_not_reach_a_program(
+    place: Path, spawning: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither what is ignored, nor what is blocked."""
+    monkeypatch.setattr(program, "prepared", spawning)
     path = str(script(place / "run", "#!/bin/sh\nexec grep -E '^Sig(Blk|Ign)' /proc/self/status\n"))
     read, write = os.pipe()
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     try:
-        pid = Program(path, ["run"], {b"PATH": b"/bin:/usr/bin"}).start((write,) * 3, {})
+        pid = Program(path, ["run"], {"PATH": "/bin:/usr/bin"}).start((write,) * 3, {})
     finally:
         signal.signal(signal.SIGUSR1, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -147,3 +160,45 @@ def test_a_signal_of_ours_does_not_reach_a_program(place: Path) -> None:
         masks = [int(line.split()[1], 16) for line in said]
     os.waitpid(pid, 0)
     assert [mask & ~(3 << 31) for mask in masks] == [0, 0]  # 32 and 33 are glibc's own
+
+
+@SPAWNS
+def test_a_program_that_is_not_there_any_more_is_an_error(
+    place: Path, spawning: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one of execve(2)."""
+    monkeypatch.setattr(program, "prepared", spawning)
+    gone = Program(str(place / "gone"), ["gone"], {})
+    with pytest.raises(FileNotFoundError):
+        gone.start((0, 1, 2), {})
+    with pytest.raises(ValueError):
+        gone.start((0, 1, 2), {"PATH": "a\0b"})
+
+
+def test_bytes_that_are_not_utf_8_are_passed_on_as_they_are() -> None:
+    """Words and variables of the administrator's."""
+    read, write = os.pipe()
+    path = program.find("sh")
+    words = ["sh", "-c", 'printf "$1 $A $B"', "sh", "\udcfe"]
+    pid = Program(path, words, {"A": "\udcff"}).start((write,) * 3, {"B": "\udcfd"})
+    os.close(write)
+    with open(read, "rb") as said:
+        assert said.read() == b"\xfe \xff \xfd"
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_where_ctypes_is_not_there_programs_are_started_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the interpreter's lock held."""
+    monkeypatch.delitem(sys.modules, "srvctl.spawn_unlocked")
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    assert isinstance(spawn.prepared("/bin/true", ["true"], []), spawn.LockedSpawn)
+
+
+def test_descriptors_that_come_again_and_again_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept ready for them is bounded."""
+    monkeypatch.setattr(spawn_unlocked, "_MOST_ACTIONS", 2)
+    start = UnlockedSpawn(program.find("true"), ["true"], [])
+    for _ in range(2):
+        for descriptors in ((0, 1, 2), (1, 1, 2), (2, 2, 2)):
+            assert os.waitpid(start(descriptors, []), 0)[1] == 0
+            assert len(start._actions) <= 2

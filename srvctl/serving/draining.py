@@ -119,9 +119,13 @@ class Draining(Deadlines):
     def _give_up(self) -> None:
         for conversation in list(self.conversations.values()):
             self._kill(conversation)
-        if not any(conversation.pid for conversation in self.conversations.values()):
+        if not self._has_children():
             self.tally.add("cut", len(self.conversations))
             self.on_give_up()
+
+    def _has_children(self) -> bool:
+        """Tell whether any conversation is with a process, which ends when it is killed."""
+        return any(conversation.pid for conversation in self.conversations.values())
 
     def _check_soon(self) -> None:
         """See whether that was the last, in the loop's thread."""

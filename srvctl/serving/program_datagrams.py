@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
 from srvctl import environment, log
 from srvctl.serving.program_output import Answer
 from srvctl.serving.programs import ProgramServing
+from srvctl.serving.starters import Start
 from srvctl.socketserver.accepting import PAUSE_SECONDS
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.datagram import IP_PKTINFO, IPV6_PKTINFO
@@ -37,28 +39,25 @@ class DatagramPrograms(Base):
         self._answer_throttle = Throttle()
         super().__init__(*args, **kwargs)
 
-    def _start_program(self, conversation: ProgramConversation) -> int:
+    def _prepare(self, conversation: ProgramConversation) -> Start:
         data, reply = conversation.request
         variables = environment.of_datagram(self.socket, _destination(reply), conversation.peer)
-        # A file in memory and not a pipe: it takes the longest datagram whole, however little a pipe may hold.
-        stdin = os.memfd_create("datagram", os.MFD_CLOEXEC)
-        try:
+        with contextlib.ExitStack() as opened:
+            # A file in memory and not a pipe: it takes the longest datagram whole, however little a pipe may hold.
+            stdin = os.memfd_create("datagram", os.MFD_CLOEXEC)
+            opened.callback(os.close, stdin)
             os.write(stdin, data)
             os.lseek(stdin, 0, os.SEEK_SET)
             answer = Answer(self.max_packet_size)
-            try:
-                pid = self._spawn(conversation, stdin, answer.writing_end, -1, variables)
-            except BaseException:
-                answer.close()
-                raise
-            finally:
-                answer.close_writing_end()
-        finally:
-            os.close(stdin)
+            opened.callback(answer.close)
+            stdout = answer.writing_end
+            opened.callback(os.close, stdout)
+            if self._loop:
+                answer.watch(self._loop)
+            start = self._start_with(conversation, (stdin, stdout, -1), variables, (stdin, stdout))
+            opened.pop_all()
         conversation.output = answer
-        if self._loop:
-            answer.watch(self._loop)
-        return pid
+        return start
 
     def _on_program_ended(self, conversation: ProgramConversation) -> None:
         answer = conversation.output
@@ -100,10 +99,10 @@ class WaitingPrograms(Base):
         client_address = self._address_of(sender or None)
         return (b"", self._reply_socket(client_address, [])), client_address
 
-    def _start_program(self, conversation: ProgramConversation) -> int:
+    def _prepare(self, conversation: ProgramConversation) -> Start:
         fd = self.socket.fileno()
         # Not whom it is from: it may serve many.
-        return self._spawn(conversation, fd, fd, fd, environment.of_datagram(self.socket, "", None))
+        return self._start_with(conversation, (fd, fd, fd), environment.of_datagram(self.socket, "", None))
 
     def _on_program_ended(self, conversation: ProgramConversation) -> None:
         """Wait a little when it has left the datagram there, or it would be started as fast as the system can."""

@@ -17,25 +17,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from srvctl.traffic import ProgramConversation
+
 
 class ProgramGroups(ChildServing):
     """Cut a conversation by ending the process group of its program: on TERM, or on KILL `TERM_SECONDS` later.
 
-    The process id of a program is also that of its group.
+    The process id of a program is also that of its group. One that is on its way is ended when it is there.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._dying: set[int] = set()  # groups that got TERM and whose programs have ended since
+        self._engaged: set[int] = set()  # requests that have a program, or one that is on its way
         super().__init__(*args, **kwargs)
 
-    def _cut(self, conversation: Conversation, how: str) -> None:
+    def _cut(self, conversation: ProgramConversation, how: str) -> None:  # type: ignore[override]
         """Have the whole group of a program end; its connection stays, for what it says to that."""
         conversation.how = conversation.how or how
         conversation.cut_at = NEVER  # for the sweep of deadlines, this one is done
-        pid = conversation.pid
-        if not pid:  # it waits for a process still
+        if conversation.pid:
+            self._end_group(conversation)
+        elif id(conversation.request) in self._engaged:
+            conversation.cut_early = True
+        else:  # it waits for its turn
             shut(conversation, socket.SHUT_RDWR)
-            return
+
+    def _end_group(self, conversation: Conversation) -> None:
+        pid = conversation.pid
         _signal_group(pid, signal.SIGTERM)
         _signal_group(pid, signal.SIGCONT)  # one that is stopped would not hear of it
         if self._loop:
@@ -55,6 +63,9 @@ class ProgramGroups(ChildServing):
         """Give up behind the last KILL, and not before: what is left then is connections that are being closed."""
         if self._loop:
             self._loop.call_at(monotonic() + TERM_SECONDS, super()._give_up)
+
+    def _has_children(self) -> bool:
+        return bool(self._engaged)
 
     def _is_drained(self) -> bool:
         self._dying = {pid for pid in self._dying if has_group(pid)}

