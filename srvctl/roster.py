@@ -2,7 +2,8 @@
 
 A change of workers is one thing, whatever it is for (the start, a reload, a worker that died or grew old): successors
 are started, all of them must say ready, then they serve beside the ones they are to replace for `PROBATION_SECONDS`,
-and only when they have lived through that do those retire. Until then nothing is lost by giving the change up.
+and only when they have lived through that do those retire. Until then nothing is lost by giving the change up. It is
+over when the old ones have said that they take no more requests.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from srvctl.worker_process import WorkerProcess
 PATIENCE_SECONDS = 0.45
 # New code that loads and dies with its first request is found while the old one still serves.
 PROBATION_SECONDS = 0.5
+# An old worker that is held up by its handler, or that an older srvctl started, does not say that it takes no more.
+LEAVING_SECONDS = 1.0
 # A worker that dies is replaced at once, and so are those after it in its place; when so many in a row did not live
 # for so long, the next one waits, and each one after that twice as long (promise P16; gunicorn #2504).
 YOUNG_SECONDS, FREE_FAILURES = 10.0, 5
@@ -74,6 +77,8 @@ class Change:
         self.slots = slots
         self.is_reload = is_reload
         self.probation: Timer | None = None
+        self.leaving: set[WorkerProcess] = set()  # old ones that have been told to stop, and may take a request still
+        self.end: Timer | None = None  # when they are not waited for any longer
 
     @property
     def successors(self) -> list[WorkerProcess]:
@@ -260,6 +265,8 @@ class Roster:
             for word, values in worker.channel.pending():
                 if word == "ready":
                     self._on_ready(worker, values)
+                elif word == "draining":
+                    self._on_left(worker)
                 else:
                     worker.note(word, values)
                     self._events.on_message(worker, word)
@@ -287,14 +294,32 @@ class Roster:
 
     def _complete(self) -> None:
         """The successors have proved themselves: they are the workers now, and the old ones retire."""
-        change, self._change = self._change, None
+        change = self._change
         assert change is not None
         for slot in change.slots:
             old, slot.worker, slot.successor = slot.worker, slot.successor, None
             self._cancel_retry(slot)  # the old one died meanwhile, and this is who takes its place
             if old:
                 self._retire(old)
-        if change.is_reload:
+                change.leaving.add(old)
+        if change.leaving:
+            change.end = self._loop.call_at(monotonic() + LEAVING_SECONDS, self._end_change)
+        else:
+            self._end_change()
+
+    def _on_left(self, worker: WorkerProcess) -> None:
+        """A worker takes no more requests, or is gone."""
+        if (change := self._change) and worker in change.leaving:
+            change.leaving.discard(worker)
+            if not change.leaving:
+                self._end_change()
+
+    def _end_change(self) -> None:
+        change, self._change = self._change, None
+        assert change is not None
+        if change.end:
+            change.end.cancel()
+        if change.is_reload and not self._is_draining:
             self._events.on_reloaded("")
         self._after_change()
 
@@ -329,6 +354,7 @@ class Roster:
         if stacks := worker.take_stacks():  # it was killed before anybody read them
             log.worker_stacks(worker.pid, stacks)
         how = worker.bury()
+        self._on_left(worker)
         if worker in self.retiring:
             self.retiring.discard(worker)
             self._events.on_drained(worker)

@@ -258,6 +258,7 @@ class Worker:
             for word, values in self.channel.pending():
                 if word == "drain":
                     self.server.drain(values["seconds"], keep_queue=values["keep_queue"])
+                    self.channel.send("draining")
                 elif word == "share":
                     self._take_share(values)
                 elif word == "hurry":

@@ -46,7 +46,7 @@ class FakeWorker:
         self.channel = FakeChannel()
         self.ready: dict[str, Any] | None = None
         self.start_timer = None
-        self.is_serving = self.is_killed = False
+        self.is_serving = self.is_killed = self.is_held_up = False
         self.age = 1.0
 
     @property
@@ -94,23 +94,37 @@ class Scene:
     def make_ready(self, *pids: int) -> None:
         """Have workers say ready."""
         for pid in pids:
-            self.workers[pid - 1].channel.coming.append(("ready", {"name": "TCPServer"}))
-            self.roster._listen_to(self.workers[pid - 1])  # type: ignore[arg-type]
+            self.say(pid, "ready", name="TCPServer")
+
+    def say(self, pid: int, word: str, **values: Any) -> None:
+        """Have a worker say something."""
+        self.workers[pid - 1].channel.coming.append((word, values))
+        self.roster._listen_to(self.workers[pid - 1])  # type: ignore[arg-type]
 
     def end(self, pid: int) -> None:
         """Have a worker be gone."""
         self.roster._on_exit(self.workers[pid - 1])  # type: ignore[arg-type]
 
     def go_on(self) -> None:
-        """Let those pass probation who are in it, and those be replaced whose pause is over: time is not waited for."""
+        """Let those pass probation who are in it, and those be replaced whose pause is over: time is not waited for.
+
+        Who was told to stop says that it does, unless it is held up.
+        """
         for _ in range(2):
-            timers, self.loop.timers = self.loop.timers, []
-            for timer in sorted(timers):
-                if timer.callback and timer.when - 1.0 < roster.monotonic():
-                    timer.callback()
-                else:
-                    self.loop.timers.append(timer)
-            self.loop.timers.sort()
+            self.run_timers()
+            for worker in self.workers:
+                if worker.words[-1:] == ["drain"] and not worker.is_held_up:
+                    self.say(worker.pid, "draining")
+
+    def run_timers(self) -> None:
+        """Make the calls that are due within a second."""
+        timers, self.loop.timers = self.loop.timers, []
+        for timer in sorted(timers):
+            if timer.callback and timer.when - 1.0 < roster.monotonic():
+                timer.callback()
+            else:
+                self.loop.timers.append(timer)
+        self.loop.timers.sort()
 
     @property
     def serving(self) -> list[int]:
@@ -175,6 +189,25 @@ def test_old_workers_retire_when_their_successors_have_passed(scene: Scene) -> N
     assert [worker.channel.sent[-1] for worker in scene.workers[:2]] == [
         ("drain", {"seconds": 30.0, "keep_queue": True})
     ] * 2
+
+
+def test_a_reload_is_over_when_the_old_workers_take_no_more_requests(scene: Scene) -> None:
+    """One says so and one ends; and who is held up is waited for no longer than a second."""
+    scene.workers[0].is_held_up = scene.workers[1].is_held_up = True
+    scene.roster.reload()
+    scene.make_ready(3, 4)
+    scene.run_timers()
+    assert (scene.serving, scene.told, scene.roster.is_changing) == ([3, 4], ["serving"], True)
+    scene.say(1, "draining")
+    assert scene.told == ["serving"]
+    scene.end(2)
+    assert scene.told == ["serving", "reloaded", "drained 2"]
+    scene.workers[2].is_held_up = True
+    scene.roster.reload()
+    scene.make_ready(5, 6)
+    scene.go_on()
+    assert scene.told[3:] == ["reloaded"] and scene.serving == [5, 6]
+    assert not scene.roster.is_changing
 
 
 @pytest.mark.parametrize("is_ready", [False, True], ids=["loading", "on probation"])
