@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 else:
     Base = object
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 
 def connected_socket(number: int) -> socket.socket | None:
     """Return the connection that descriptor `number` is, or None when it is anything else; the caller owns it."""
@@ -100,6 +102,8 @@ def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_mad
     server.on_loop = lambda loop: _take_signals(server, loop)
     server.serve_forever()
     server.server_close()
+    for number in _STOPPING:  # there is nothing left to stop, and the status is to say how it went
+        signal.signal(number, signal.SIG_IGN)
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK
 
 
@@ -126,6 +130,6 @@ def _take_signals(server: Any, loop: Loop) -> None:
             interrupt()
 
     interrupt = server.interrupt if isinstance(server, SyncServing) else lambda: None
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         signal.signal(number, stop)
     signal.signal(signal.SIGALRM, lambda number, frame: interrupt())

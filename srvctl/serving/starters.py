@@ -6,7 +6,7 @@ import _thread
 import contextlib
 import os
 import signal
-from _queue import Empty, SimpleQueue
+from _queue import Empty, SimpleQueue  # what `queue` has it from, which imports threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
