@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import stat
-import sys
 
 from srvctl import environment
 from srvctl.errors import LoadError, NoPermission, UsageError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from srvctl.settings import Settings
 
-_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 # As much of a program as tells what it is: the kernel reads 256 bytes of a #! line, execve(2).
 _HEAD_BYTES = 256
 # Looked through when PATH is not set, as by execvp(3).
@@ -48,9 +46,7 @@ class Program:
         """
         if "\0" in "".join(variables.values()):  # C would take it for the end
             raise ValueError("embedded null character in a variable")
-        return self._spawn(
-            descriptors, [f"{name}={value}".encode(_ENCODING, _ERRORS) for name, value in variables.items()]
-        )
+        return self._spawn(descriptors, [os.fsencode(f"{name}={value}") for name, value in variables.items()])
 
 
 def load(settings: Settings) -> Loaded:

@@ -64,10 +64,6 @@ class StreamServing(Draining, StreamBase):
     def _conversation_with(self, request: Any, client_address: Any) -> Conversation:
         return Conversation(request, client_address, request.meter)
 
-    def _meter_of(self, request: Any) -> Meter:
-        meter: Meter = request.meter
-        return meter
-
     def _set_meter(self, request: Any, meter: Meter) -> None:
         request.meter = meter
 
@@ -103,15 +99,10 @@ class DatagramServing(Draining, DatagramBase):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
 
     def _conversation_with(self, request: Any, client_address: Any) -> Conversation:
-        self._meter_of(request)
-        conversation: Conversation = request[1]
-        return conversation
-
-    def _meter_of(self, request: Any) -> Meter:
         data, reply = request
-        meter: Meter = reply.meter
-        meter[RECEIVED] = len(data)
-        return meter
+        reply.meter[RECEIVED] = len(data)
+        conversation: Conversation = reply
+        return conversation
 
     def _set_meter(self, request: Any, meter: Meter) -> None:
         request[1].meter = meter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
 
 from srvctl import log
@@ -55,8 +57,11 @@ class ProgramStarts(ProgramGroups):
         self._engaged.add(id(request))
         if self._is_short:  # one at a time then, and the others behind it
             self._hold("trial")
-        if self._loop is None or not self._starters.submit(start, pending):
+        if self._loop is None:
             self._run_start(start)
+        elif not self._starters.submit(start, pending):  # where there is no thread to be had there is no process either
+            start.close()
+            self._on_failed_start(conversation, BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
         self._hold_when_full()
 
     def _is_full(self) -> bool:

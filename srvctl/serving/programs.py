@@ -53,8 +53,8 @@ class ProgramServing(ProgramStarts):
     # --- what a program gets
 
     def _conversation_with(self, request: Any, client_address: Any) -> ProgramConversation:
+        meter = super()._conversation_with(request, client_address).meter
         self._id_count += 1
-        meter = self._meter_of(request)  # type: ignore[attr-defined]  # of connections or of datagrams
         return ProgramConversation(request, client_address, meter, f"{self._id_prefix}{self._id_count:x}")
 
     def _start_with(

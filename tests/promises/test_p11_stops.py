@@ -71,7 +71,8 @@ def test_the_deadline_cuts_what_does_not_end(launch, place, model):
         family = descendants(server.pid)
         began = time.monotonic()
         assert server.stop() == 75
-        assert time.monotonic() - began >= 1  # how long after that is the machine's affair, 0.5 s where it is idle
+        # Not before; how long after is the machine's affair, 0.5 s where it does nothing else.
+        assert 1 <= time.monotonic() - began < 5
     assert "cut=1" in server.log
     wait_until(lambda: all(map(is_gone, family)), "end of the worker and its children", server)
     assert not (place / "s").exists()

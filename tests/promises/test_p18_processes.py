@@ -56,8 +56,23 @@ def test_a_request_without_a_process_waits_and_is_served(launch, place, words):
     later = [time for time in times if time > times[0] + 0.05]  # some programs are on their way when it begins
     assert len(times) >= 12
     assert rate(later) <= 11
+    assert words[0] == "--" or (len(times) == 12 and rate(times) <= 11)
     (line,) = lines_with(server.log, "request waits")
     assert "suppressed=0 retry_in=0.100" in line
+    assert server.stop() == 0
+
+
+@needs_strace
+def test_the_first_program_of_all_is_tried_for_no_more_often(launch, place):
+    """P18: also while there is no thread that would start it; neither is tried for behind the other."""
+    server = launch("tcp4", "127.0.0.1:0", "--", "cat")
+    with Strace(server.worker, place, *inject(CALLS, "error=EAGAIN:when=1..12")) as strace:
+        with clients(server, 1) as (client,):
+            client.sendall(b"ping\n")
+            assert client.recv(5) == b"ping\n"
+        times = injected(strace)
+    assert len(times) >= 12
+    assert rate(times) <= 11
     assert server.stop() == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,14 @@ UNIX = ["unix", "unix-dgram", "unix-seqpacket"]
 
 
 def check_refused(family: str, address: str, place, why: str) -> None:
-    """Check that a start on `address` fails, and does not wait for a turn: 69, one line."""
+    """Check that a start on `address` fails: 69, one line, within 1 s of its being able to say so."""
+    began = time.monotonic()
     second = run(family, address, "echo", cwd=place)
+    took = time.monotonic() - began
     assert (second.returncode, second.stdout) == (69, "")
     assert second.stderr == f"srvctl: error: cannot bind {family} {address}: {why}\n"
+    # 1 s is the promise; the interpreter's start is in it, on a machine that does other things.
+    assert took < 3
 
 
 @pytest.mark.parametrize(("family", "host"), IP)
