@@ -41,6 +41,9 @@ CONNECTION_NAMES = frozenset(
     ]
 )
 
+_INET, _INET6, _UNIX = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)  # an enumeration compares slowly
+_EVERY_INTERFACE = frozenset(("0.0.0.0", "::"))
+
 # No blank, no quote, and nothing that any shell gives a meaning to.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@")
 
@@ -69,13 +72,31 @@ def is_reserved(name: str) -> bool:
     return name in CONNECTION_NAMES or is_private(name)
 
 
-def of_connection(connection: socket.socket, family: int, peer: Any) -> dict[str, str]:
-    """Return the variables of a connection of `family` with `peer`, as `srvctl.address.unmapped` returns addresses."""
-    if family in (socket.AF_INET, socket.AF_INET6):
-        return of_ip("TCP", unmapped(connection.getsockname()), peer)
-    if family == socket.AF_UNIX:
-        return _of_unix(connection.getsockname(), peer) | _of_credentials(connection)
-    return _of_vsock(connection.getsockname(), peer) if family == getattr(socket, "AF_VSOCK", None) else {}
+def local_of_all(listener: socket.socket) -> Any:
+    """Return the local address of every connection that comes to `listener`, which is our own, or None.
+
+    It is the one that the listener is bound to, but for one on every interface. What others have bound may be for
+    addresses that are not this machine's, ip(7) IP_TRANSPARENT.
+    """
+    name = unmapped(listener.getsockname())
+    if type(name) is tuple:
+        is_ip = type(name[0]) is str
+        return name if is_ip and name[0] not in _EVERY_INTERFACE else None
+    return name or None
+
+
+def of_connection(connection: socket.socket, family: int, local: Any, peer: Any) -> dict[str, str]:
+    """Return the variables of a connection of `family` from `peer` to `local`, or, if that is None, to where it came.
+
+    Addresses are as `srvctl.address.unmapped` returns them.
+    """
+    if local is None:
+        local = unmapped(connection.getsockname())
+    if family in (_INET, _INET6):
+        return of_ip("TCP", local, peer)
+    if family == _UNIX:
+        return _of_unix(local, peer) | _of_credentials(connection)
+    return _of_vsock(local, peer) if family == getattr(socket, "AF_VSOCK", None) else {}
 
 
 def of_datagram(sock: socket.socket, local: str, peer: Any) -> dict[str, str]:
@@ -91,16 +112,7 @@ def of_datagram(sock: socket.socket, local: str, peer: Any) -> dict[str, str]:
 def of_ip(protocol: str, local: Any, peer: Any) -> dict[str, str]:
     """Return the variables of a conversation over IP; with IPv6 under both names, which different programs look for."""
     if peer and ":" not in local[0]:
-        ip, port = peer[0], str(peer[1])
-        return {
-            "PROTO": protocol,
-            protocol + "LOCALIP": local[0],
-            protocol + "LOCALPORT": str(local[1]),
-            protocol + "REMOTEIP": ip,
-            protocol + "REMOTEPORT": port,
-            "REMOTE_ADDR": ip,
-            "REMOTE_PORT": port,
-        }
+        return of_ipv4_local(protocol, local) | of_ipv4_peer(protocol, peer)
     found = {}
     for side, address in (("LOCAL", local), ("REMOTE", peer)):
         if address:
@@ -120,6 +132,17 @@ def of_ip(protocol: str, local: Any, peer: Any) -> dict[str, str]:
     if peer:
         known["REMOTE_ADDR"], known["REMOTE_PORT"] = found["REMOTEIP"], found["REMOTEPORT"]
     return known
+
+
+def of_ipv4_local(protocol: str, local: Any) -> dict[str, str]:
+    """Return those of a conversation over IPv4 that are the same whoever it is with."""
+    return {"PROTO": protocol, protocol + "LOCALIP": local[0], protocol + "LOCALPORT": str(local[1])}
+
+
+def of_ipv4_peer(protocol: str, peer: Any) -> dict[str, str]:
+    """Return the others."""
+    ip, port = peer[0], str(peer[1])
+    return {protocol + "REMOTEIP": ip, protocol + "REMOTEPORT": port, "REMOTE_ADDR": ip, "REMOTE_PORT": port}
 
 
 def _of_unix(local: Any, peer: Any) -> dict[str, str]:

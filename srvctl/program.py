@@ -1,6 +1,6 @@
 """How a program is started: found and looked at once, then spawned for each request, with nothing of srvctl's in it.
 
-`find` is for the start: a program that can never run is refused there. `Program.start` is for each request, with
+`find` is for the start: a program that can never run is refused there. `Program.prepare` is for each request, with
 posix_spawn(3): no copy of this process is made, so no page of it is touched.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from srvctl.settings import Settings
+    from srvctl.spawn import Spawning
 
 # As much of a program as tells what it is: the kernel reads 256 bytes of a #! line, execve(2).
 _HEAD_BYTES = 256
@@ -35,18 +36,33 @@ class Program:
     """A program that was found, and everything that is the same each time it is started."""
 
     def __init__(self, path: str, words: Sequence[str], base: Mapping[str, str]) -> None:
-        self.path = path
+        self.path, self._words, self._base = path, words, base
         self._spawn = prepared(path, words, [os.fsencode(f"{name}={value}") for name, value in base.items()])
 
-    def start(self, descriptors: tuple[int, int, int], variables: dict[str, str]) -> int:
-        """Start it with `descriptors` as its first three and no others; return its process id, and that of its group.
+    def besides(self, variables: Mapping[str, str]) -> Program:
+        """Return the program with `variables`, which no connection changes, besides those that it has."""
+        return Program(self.path, self._words, {**self._base, **variables})
 
-        `variables` come on top of its environment, where none of them is. Blocks until it has been executed,
-        `srvctl.spawn.prepared`. Raises OSError as posix_spawn(3) and execve(2) do, and ValueError for a null character.
+    def prepare(self, descriptors: tuple[int, int, int], variables: dict[str, str]) -> Spawning:
+        """Return what starts it with `descriptors` as its first three and no others, in a process group of its own.
+
+        `variables` come on top of its environment, where none of them is. Raises ValueError for a null character.
         """
-        if "\0" in "".join(variables.values()):  # C would take it for the end
+        text = os.fsencode("\0".join([*map("=".join, variables.items()), ""]))
+        if text.count(b"\0") != len(variables):  # C would take it for the end
             raise ValueError("embedded null character in a variable")
-        return self._spawn(descriptors, [os.fsencode(f"{name}={value}") for name, value in variables.items()])
+        return self._spawn.prepare(descriptors, text)
+
+    def result(self, spawning: Spawning, number: int) -> int:
+        """Return the process id, and that of its group, behind a `Spawning.run` that returned `number`.
+
+        Raises OSError as posix_spawn(3) and execve(2) do.
+        """
+        return self._spawn.result(spawning, number)
+
+    def cancel(self, spawning: Spawning) -> None:
+        """Do without one that was not run."""
+        self._spawn.cancel(spawning)
 
 
 def load(settings: Settings) -> Loaded:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from typing import Any, Protocol
 
-    # Called with descriptors and with assignments, ``NAME=value``; returns a process id, or raises OSError.
-    Spawn = Callable[[tuple[int, ...], Sequence[bytes]], int]
+    class Spawning(Protocol):
+        """One program, between `Spawn.prepare` and its end, `Spawn.result` or `Spawn.cancel`."""
+
+        def run(self) -> int:
+            """Start it, in whatever thread; return 0, or an error number, errno(3). Blocks until it was executed."""
+
+    class Spawn(Protocol):
+        """What starts the same program again and again. All of it is for one thread, but for `Spawning.run`."""
+
+        def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> Spawning:
+            """Return one with `descriptors` as the first ones, and `assignments` besides what all have.
+
+            They are ``NAME=value``, each with a null character behind it.
+            """
+
+        def result(self, spawning: Any, number: int) -> int:
+            """Return the process id behind a `run` that returned `number`, or raise OSError."""
+
+        def cancel(self, spawning: Any) -> None:
+            """Do without one that was not run."""
+
 
 # Each has its default action in a program, whatever it is here.
 SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
@@ -19,9 +40,8 @@ SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 def prepared(path: str, words: Sequence[str], base: Sequence[bytes]) -> Spawn:
     """Return what executes the file at `path`, with `words` as its arguments, in a process group of its own.
 
-    It is called with the first descriptors that the program gets, and with what its environment has besides `base`. It
-    blocks until the program has been executed: one thread where ctypes is there (`srvctl.spawn_unlocked`), and the
-    whole process otherwise.
+    Its environment has `base`, and what comes on top of that each time. While it is started, one thread waits where
+    ctypes is there (`srvctl.spawn_unlocked`), and the whole process otherwise.
     """
     try:
         from srvctl.spawn_unlocked import UnlockedSpawn
@@ -36,14 +56,35 @@ class LockedSpawn:
     def __init__(self, path: str, words: Sequence[str], base: Sequence[bytes]) -> None:
         self._path, self._words, self._base = path, list(words), base
 
-    def __call__(self, descriptors: tuple[int, ...], assignments: Sequence[bytes]) -> int:
-        environ = dict(assignment.split(b"=", 1) for assignment in (*self._base, *assignments))
-        return os.posix_spawn(
-            self._path,
-            self._words,
-            environ,
-            file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(descriptors)],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=SIGNALS,
-        )
+    def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> _LockedSpawning:
+        environ = dict(assignment.split(b"=", 1) for assignment in (*self._base, *assignments.split(b"\0")[:-1]))
+        return _LockedSpawning(self._path, self._words, environ, descriptors)
+
+    def result(self, spawning: _LockedSpawning, number: int) -> int:
+        if number:
+            raise OSError(number, os.strerror(number))
+        return spawning.pid
+
+    def cancel(self, spawning: _LockedSpawning) -> None:
+        pass
+
+
+class _LockedSpawning:
+    def __init__(self, path: str, words: list[str], environ: dict[bytes, bytes], descriptors: tuple[int, ...]) -> None:
+        self._path, self._words, self._environ, self._descriptors = path, words, environ, descriptors
+        self.pid = 0
+
+    def run(self) -> int:
+        try:
+            self.pid = os.posix_spawn(
+                self._path,
+                self._words,
+                self._environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(self._descriptors)],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=SIGNALS,
+            )
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 from ctypes import byref, c_char_p, c_int, c_void_p, create_string_buffer
+from functools import partial
 
 from srvctl.spawn import SIGNALS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 if sys.platform != "linux":
@@ -24,15 +26,19 @@ if sys.platform != "linux":
 # spawn.h, with glibc as with musl.
 _SETPGROUP, _SETSIGDEF, _SETSIGMASK = 2, 4, 8
 # More than a posix_spawnattr_t (336 bytes with both), a posix_spawn_file_actions_t (80) and a sigset_t (128) take.
-_ROOM_BYTES = 1024
+_STRUCT_BYTES = 1024
 
 # The same descriptors come again, since new ones are the lowest that are free: so many combinations are kept ready.
 _MOST_ACTIONS = 1024
 
+# More than the variables of a connection take; when they do not fit in, there is other memory for that one.
+_ROOM_COUNT, _ROOM_BYTES = 48, 2048
+_MOST_IDLE = 64
+_POINTER_BYTES = struct.calcsize("P")
+
 # What cannot wait keeps the lock; giving it up and getting it back takes longer than such a call.
 _quick = ctypes.PyDLL(None)
-_posix_spawn = ctypes.CDLL(None).posix_spawn
-_posix_spawn.argtypes = [c_void_p, c_char_p, c_void_p, c_void_p, c_void_p, c_void_p]
+_posix_spawn = ctypes.CDLL(None).posix_spawn  # is given references alone, which need no conversion
 _init_actions = _quick.posix_spawn_file_actions_init
 _add_dup2 = _quick.posix_spawn_file_actions_adddup2
 _destroy_actions = _quick.posix_spawn_file_actions_destroy
@@ -42,36 +48,90 @@ for _function in (_init_actions, _destroy_actions):
 
 
 class UnlockedSpawn:
-    """`srvctl.spawn.Spawn`; may be called by several threads at the same time."""
+    """`srvctl.spawn.Spawn`, of which several can run at the same time."""
 
     def __init__(self, path: str, words: Sequence[str], base: Sequence[bytes]) -> None:
-        self._path = os.fsencode(path)
-        self._argv = _array([os.fsencode(word) for word in words])
-        self._base = base
+        self._path = byref(create_string_buffer(os.fsencode(path)))
+        self._argv = byref(_array([os.fsencode(word) for word in words]))
+        self._base = b"".join([assignment + b"\0" for assignment in base])
         self._actions: dict[tuple[int, ...], Any] = {}
+        self._idle: list[_UnlockedSpawning] = []
 
-    def __call__(self, descriptors: tuple[int, ...], assignments: Sequence[bytes]) -> int:
-        if actions := self._actions.get(descriptors):
-            return self._spawn(actions, assignments)
-        actions = _actions(descriptors)
-        if len(self._actions) < _MOST_ACTIONS:
-            self._actions[descriptors] = actions
-            return self._spawn(actions, assignments)
-        try:
-            return self._spawn(actions, assignments)
-        finally:
-            _destroy_actions(actions)
+    def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> _UnlockedSpawning:
+        spawning = self._idle.pop() if self._idle else _UnlockedSpawning(self._base)
+        if not spawning.add(assignments):
+            spawning = _UnlockedSpawning(self._base, assignments.count(b"\0"), len(assignments))
+            spawning.add(assignments)
+        if not (actions := self._actions.get(descriptors)):
+            actions = _actions(descriptors)
+            if len(self._actions) < _MOST_ACTIONS:
+                self._actions[descriptors] = actions
+            else:
+                spawning.own_actions = actions
+        pid, environ = spawning.pid_reference, spawning.environ_reference
+        # No code of ours, for the thread that runs it: see `srvctl.serving.starters`.
+        spawning.run = partial(_posix_spawn, pid, self._path, byref(actions), _attributes, self._argv, environ)
+        return spawning
 
-    def _spawn(self, actions: Any, assignments: Sequence[bytes]) -> int:
-        pid = c_int()
-        environ = _array([*self._base, *assignments])
-        _check(_posix_spawn(byref(pid), self._path, actions, _attributes, self._argv, environ))
-        return pid.value
+    def result(self, spawning: _UnlockedSpawning, number: int) -> int:
+        pid = spawning.pid.value
+        self.cancel(spawning)
+        _check(number)
+        return pid
+
+    def cancel(self, spawning: _UnlockedSpawning) -> None:
+        if spawning.own_actions:
+            _destroy_actions(spawning.own_actions)
+            spawning.own_actions = None
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(spawning)
+
+
+class _UnlockedSpawning:
+    """Memory for what the program gets in its environment, a pointer to each string and the strings, and for its id.
+
+    Made once for many programs, with what all of them get. An array of ctypes' own, made each time, takes ten times as
+    long to fill.
+    """
+
+    run: Callable[[], int]
+    own_actions: Any = None
+
+    def __init__(self, base: bytes, room_count: int = _ROOM_COUNT, room_bytes: int = _ROOM_BYTES) -> None:
+        """Put `base` in, strings as `add` has them, and make room for `room_count` others, of `room_bytes` together."""
+        count = base.count(b"\0")
+        self._most_count, self._most_bytes = count, len(base)
+        self._pointers_at, self._text_at = 0, (count + room_count + 1) * _POINTER_BYTES
+        self._memory = create_string_buffer(self._text_at + len(base) + room_bytes)
+        self._view = memoryview(self._memory).cast("B")
+        self._address = ctypes.addressof(self._memory)
+        self.environ_reference = byref(self._memory)
+        self.pid = c_int()
+        self.pid_reference = byref(self.pid)
+        self.add(base)
+        self._most_count, self._most_bytes = room_count, room_bytes
+        self._pointers_at = count * _POINTER_BYTES
+        self._text_at += len(base)
+
+    def add(self, text: bytes) -> bool:
+        """Have strings, each with a null character behind it, behind what every program gets; tell whether they fit."""
+        strings = text.split(b"\0")
+        if len(strings) - 1 > self._most_count or len(text) > self._most_bytes:
+            return False
+        self._view[self._text_at : self._text_at + len(text)] = text
+        at = self._address + self._text_at
+        pointers = []
+        for string in strings:
+            pointers.append(at)
+            at += len(string) + 1
+        pointers[-1] = 0  # in the place of the empty one behind the last
+        struct.pack_into(f"{len(pointers)}P", self._view, self._pointers_at, *pointers)
+        return True
 
 
 def _actions(descriptors: tuple[int, ...]) -> Any:
     """Return what puts `descriptors` on the first ones; it is only read then, by whatever thread."""
-    actions = create_string_buffer(_ROOM_BYTES)
+    actions = create_string_buffer(_STRUCT_BYTES)
     _check(_init_actions(actions))
     for number, fd in enumerate(descriptors):
         _check(_add_dup2(actions, fd, number))
@@ -89,7 +149,7 @@ def _check(number: int) -> None:
 
 
 def _make_attributes() -> Any:
-    attributes, signals = create_string_buffer(_ROOM_BYTES), create_string_buffer(_ROOM_BYTES)
+    attributes, signals = create_string_buffer(_STRUCT_BYTES), create_string_buffer(_STRUCT_BYTES)
     _check(_quick.posix_spawnattr_init(attributes))
     _check(_quick.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETPGROUP | _SETSIGDEF | _SETSIGMASK)))
     _check(_quick.posix_spawnattr_setpgroup(attributes, 0))
@@ -101,4 +161,4 @@ def _make_attributes() -> Any:
     return attributes
 
 
-_attributes = _make_attributes()  # only read, by whatever thread
+_attributes = byref(_make_attributes())  # only read, by whatever thread

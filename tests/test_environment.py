@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +70,40 @@ def test_every_name_that_can_be_set_is_reserved() -> None:
             known |= set(environment.of_ip(protocol, local, peer))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        known |= set(environment.of_connection(ours, socket.AF_UNIX, "/x"))
+        known |= set(environment.of_connection(ours, socket.AF_UNIX, None, "/x"))
     known |= set(environment._of_vsock((1, 2), (3, 4)))
     assert all(map(environment.is_reserved, known))
     assert environment.is_reserved("LISTEN_ANYTHING") and not environment.is_reserved("PATH")
+
+
+@pytest.mark.parametrize(
+    ("family", "address", "is_known"),
+    [
+        (socket.AF_INET, ("127.0.0.1", 0), True),
+        (socket.AF_INET, ("0.0.0.0", 0), False),
+        (socket.AF_INET6, ("::1", 0), True),
+        (socket.AF_INET6, ("::ffff:127.0.0.1", 0), True),
+        (socket.AF_INET6, ("::", 0), False),
+        (socket.AF_UNIX, "\0srvctl-test-environment", True),
+        (socket.AF_UNIX, "", False),
+    ],
+)
+def test_the_local_address_of_a_connection_is_the_listener_s_unless_that_has_all(
+    family: int, address: Any, is_known: bool
+) -> None:
+    """What is told then is the same as the connection itself would tell."""
+    with socket.socket(family) as listener:
+        if address:
+            listener.bind(address)
+        local = environment.local_of_all(listener)
+        assert (local is not None) == is_known
+        if not is_known:
+            return
+        listener.listen()
+        with socket.socket(family) as client:
+            client.connect(listener.getsockname())
+            connection, peer = listener.accept()
+            with connection:
+                known = environment.of_connection(connection, family, local, peer)
+                assert known == environment.of_connection(connection, family, None, peer)
+                assert known["PROTO"]

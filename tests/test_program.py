@@ -75,6 +75,12 @@ def test_a_program_that_can_be_executed_and_not_read_is_one(place: Path) -> None
     assert program.find(str(script(place / "run", mode=0o111)))
 
 
+def start(program: Program, descriptors: tuple[int, int, int], variables: dict[str, str]) -> int:
+    """Start it and return its process id."""
+    spawning = program.prepare(descriptors, variables)
+    return program.result(spawning, spawning.run())
+
+
 @SPAWNS
 def test_a_program_has_the_words_the_variables_and_the_descriptors_it_was_started_with(
     place: Path, spawning: type, monkeypatch: pytest.MonkeyPatch
@@ -86,7 +92,7 @@ def test_a_program_has_the_words_the_variables_and_the_descriptors_it_was_starte
         text = '#!/bin/sh\necho "$0 $1 $A $B"; ps -o pgid= -p $$ 2>/dev/null || :\n'
         path = str(script(place / "run", text))
         started = Program(path, ["run", "one"], {"A": "a", "PATH": "/bin:/usr/bin"})
-        pid = started.start((theirs.fileno(),) * 3, {"B": "2"})
+        pid = start(started, (theirs.fileno(),) * 3, {"B": "2"})
         assert os.waitpid(pid, 0)[1] == 0
         theirs.close()
         first, *rest = ours.makefile().read().splitlines()
@@ -151,7 +157,7 @@ def test_a_signal_of_ours_does_not_reach_a_program(
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
     try:
-        pid = Program(path, ["run"], {"PATH": "/bin:/usr/bin"}).start((write,) * 3, {})
+        pid = start(Program(path, ["run"], {"PATH": "/bin:/usr/bin"}), (write,) * 3, {})
     finally:
         signal.signal(signal.SIGUSR1, before)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -170,9 +176,9 @@ def test_a_program_that_is_not_there_any_more_is_an_error(
     monkeypatch.setattr(program, "prepared", spawning)
     gone = Program(str(place / "gone"), ["gone"], {})
     with pytest.raises(FileNotFoundError):
-        gone.start((0, 1, 2), {})
+        start(gone, (0, 1, 2), {})
     with pytest.raises(ValueError):
-        gone.start((0, 1, 2), {"PATH": "a\0b"})
+        start(gone, (0, 1, 2), {"PATH": "a\0b"})
 
 
 def test_bytes_that_are_not_utf_8_are_passed_on_as_they_are() -> None:
@@ -180,7 +186,7 @@ def test_bytes_that_are_not_utf_8_are_passed_on_as_they_are() -> None:
     read, write = os.pipe()
     path = program.find("sh")
     words = ["sh", "-c", 'printf "$1 $A $B"', "sh", "\udcfe"]
-    pid = Program(path, words, {"A": "\udcff"}).start((write,) * 3, {"B": "\udcfd"})
+    pid = start(Program(path, words, {"A": "\udcff"}), (write,) * 3, {"B": "\udcfd"})
     os.close(write)
     with open(read, "rb") as said:
         assert said.read() == b"\xfe \xff \xfd"
@@ -197,8 +203,34 @@ def test_where_ctypes_is_not_there_programs_are_started_all_the_same(monkeypatch
 def test_descriptors_that_come_again_and_again_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept ready for them is bounded."""
     monkeypatch.setattr(spawn_unlocked, "_MOST_ACTIONS", 2)
-    start = UnlockedSpawn(program.find("true"), ["true"], [])
+    unlocked = UnlockedSpawn(program.find("true"), ["true"], [])
     for _ in range(2):
         for descriptors in ((0, 1, 2), (1, 1, 2), (2, 2, 2)):
-            assert os.waitpid(start(descriptors, []), 0)[1] == 0
-            assert len(start._actions) <= 2
+            unlocked.cancel(unlocked.prepare(descriptors, b""))
+            spawning = unlocked.prepare(descriptors, b"")
+            assert os.waitpid(unlocked.result(spawning, spawning.run()), 0)[1] == 0
+            assert len(unlocked._actions) <= 2
+
+
+@SPAWNS
+def test_a_program_has_nothing_of_the_environment_of_the_one_before(
+    spawning: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it more, less or longer, and while others are on their way."""
+    monkeypatch.setattr(program, "prepared", spawning)
+    printing = Program(program.find("env"), ["env"], {"A": "a", "B": ""})
+    given = [{"C": "1", "D": "2"}, {"C": "3"}, {}, {"D": "x" * 5000}, {f"N{i}": str(i) for i in range(50)}, {"C": "4"}]
+    for together in (1, len(given)):
+        for at in range(0, len(given), together):
+            pipes = [os.pipe() for _ in given[at : at + together]]
+            spawnings = [
+                printing.prepare((0, write, 2), variables)
+                for (_, write), variables in zip(pipes, given[at : at + together], strict=True)
+            ]
+            pids = [printing.result(spawning, spawning.run()) for spawning in spawnings]
+            for pid, (read, write), variables in zip(pids, pipes, given[at : at + together], strict=True):
+                os.close(write)
+                with open(read) as said:
+                    found = dict(line.split("=", 1) for line in said.read().splitlines())
+                assert found == {"A": "a", "B": "", **variables}
+                assert os.waitpid(pid, 0)[1] == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 
@@ -14,13 +13,13 @@ from srvctl.socketserver.accepting import PAUSE_SECONDS
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.datagram import IP_PKTINFO, IPV6_PKTINFO
 from srvctl.throttle import Throttle
-from srvctl.traffic import ProgramConversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.serving.kinds import DatagramServing
+    from srvctl.traffic import ProgramConversation
 
     class Base(ProgramServing, DatagramServing):
         """What they are mixed into."""
@@ -39,25 +38,18 @@ class DatagramPrograms(Base):
         self._answer_throttle = Throttle()
         super().__init__(*args, **kwargs)
 
-    def _prepare(self, conversation: ProgramConversation) -> Start:
+    def _prepare(self, start: Start) -> None:
+        conversation = start.conversation
         data, reply = conversation.request
-        variables = environment.of_datagram(self.socket, _destination(reply), conversation.peer)
-        with contextlib.ExitStack() as opened:
-            # A file in memory and not a pipe: it takes the longest datagram whole, however little a pipe may hold.
-            stdin = os.memfd_create("datagram", os.MFD_CLOEXEC)
-            opened.callback(os.close, stdin)
-            os.write(stdin, data)
-            os.lseek(stdin, 0, os.SEEK_SET)
-            answer = Answer(self.max_packet_size)
-            opened.callback(answer.close)
-            stdout = answer.writing_end
-            opened.callback(os.close, stdout)
-            if self._loop:
-                answer.watch(self._loop)
-            start = self._start_with(conversation, (stdin, stdout, -1), variables, (stdin, stdout))
-            opened.pop_all()
-        conversation.output = answer
-        return start
+        start.variables = environment.of_datagram(self.socket, _destination(reply), conversation.peer)
+        # A file in memory and not a pipe: it takes the longest datagram whole, however little a pipe may hold.
+        start.stdin = start.own(os.memfd_create("datagram", os.MFD_CLOEXEC))
+        os.write(start.stdin, data)
+        os.lseek(start.stdin, 0, os.SEEK_SET)
+        conversation.output = answer = Answer(self.max_packet_size)
+        start.stdout = start.own(answer.writing_end)
+        if self._loop:
+            answer.watch(self._loop)
 
     def _on_program_ended(self, conversation: ProgramConversation) -> None:
         answer = conversation.output
@@ -99,10 +91,9 @@ class WaitingPrograms(Base):
         client_address = self._address_of(sender or None)
         return (b"", self._reply_socket(client_address, [])), client_address
 
-    def _prepare(self, conversation: ProgramConversation) -> Start:
-        fd = self.socket.fileno()
-        # Not whom it is from: it may serve many.
-        return self._start_with(conversation, (fd, fd, fd), environment.of_datagram(self.socket, "", None))
+    def _prepare(self, start: Start) -> None:
+        start.stdin = start.stdout = self.socket.fileno()
+        start.variables = environment.of_datagram(self.socket, "", None)  # not whom it is from: it may serve many
 
     def _on_program_ended(self, conversation: ProgramConversation) -> None:
         """Wait a little when it has left the datagram there, or it would be started as fast as the system can."""

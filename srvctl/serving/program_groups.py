@@ -9,8 +9,8 @@ import socket
 from time import monotonic
 
 from srvctl.conversation import Conversation
-from srvctl.serving.children import ChildServing
 from srvctl.serving.deadlines import NEVER, shut
+from srvctl.serving.reaping import Reaping
 from srvctl.settings import TERM_SECONDS
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from srvctl.traffic import ProgramConversation
 
 
-class ProgramGroups(ChildServing):
+class ProgramGroups(Reaping):
     """Cut a conversation by ending the process group of its program: on TERM, or on KILL `TERM_SECONDS` later.
 
     The process id of a program is also that of its group. One that is on its way is ended when it is there.
@@ -28,19 +28,24 @@ class ProgramGroups(ChildServing):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._dying: set[int] = set()  # groups that got TERM and whose programs have ended since
-        self._engaged: set[int] = set()  # requests that have a program, or one that is on its way
         super().__init__(*args, **kwargs)
 
     def _cut(self, conversation: ProgramConversation, how: str) -> None:  # type: ignore[override]
         """Have the whole group of a program end; its connection stays, for what it says to that."""
         conversation.how = conversation.how or how
         conversation.cut_at = NEVER  # for the sweep of deadlines, this one is done
+        self._enter_started()
         if conversation.pid:
             self._end_group(conversation)
         elif id(conversation.request) in self._engaged:
             conversation.cut_early = True
+            self._await_started()
         else:  # it waits for its turn
             shut(conversation, socket.SHUT_RDWR)
+
+    def _sweep(self) -> None:
+        self._enter_started()  # a program's descendants show whether it is idle
+        super()._sweep()
 
     def _end_group(self, conversation: Conversation) -> None:
         pid = conversation.pid

@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from srvctl.conversation import Meter
     from srvctl.socketserver.loop import Loop
 
 # A line of a program's standard error is late by this at most, and a program that lives no longer costs less.
@@ -53,30 +54,25 @@ class ProgramServing(ProgramStarts):
     # --- what a program gets
 
     def _conversation_with(self, request: Any, client_address: Any) -> ProgramConversation:
-        meter = super()._conversation_with(request, client_address).meter
         self._id_count += 1
+        meter = self._meter_of(request, client_address)
         return ProgramConversation(request, client_address, meter, f"{self._id_prefix}{self._id_count:x}")
 
-    def _start_with(
-        self,
-        conversation: ProgramConversation,
-        descriptors: tuple[int, int, int],
-        variables: dict[str, str],
-        ours: tuple[int, ...] = (),
-    ) -> Start:
-        """Return the start of a program that gets `descriptors`, of which the third is what ``socket`` means."""
-        stdin, stdout, stderr = descriptors
-        variables[environment.CONNECTION_ID] = conversation.id
-        where = self.settings.program_stderr
+    def _meter_of(self, request: Any, client_address: Any) -> Meter:
+        return super()._conversation_with(request, client_address).meter
+
+    def _add_standard_error(self, start: Start) -> None:
+        conversation, where = start.conversation, self.settings.program_stderr
+        start.variables[environment.CONNECTION_ID] = conversation.id
         if self._logs_lines:
             conversation.lines = lines = Lines(conversation.name)
-            stderr = lines.writing_end
-            ours += (stderr,)
+            start.stderr = start.own(lines.writing_end)
             if self._loop:
                 self._watch_lines_soon(lines, self._loop)
-        elif where != "socket":
-            stderr = 2 if where == "inherit" else self._null
-        return Start(conversation, (stdin, stdout, stderr), variables, ours)
+        elif where == "socket":
+            start.stderr = start.stdout
+        else:
+            start.stderr = 2 if where == "inherit" else self._null
 
     def _watch_lines_soon(self, lines: Lines, loop: Loop) -> None:
         """Watch them if the program is still there a little later: many have ended by then, and have been read."""
@@ -133,11 +129,29 @@ class ProgramServing(ProgramStarts):
 class StreamPrograms(ProgramServing):
     """A program gets the connection as its standard input and output."""
 
-    def _prepare(self, conversation: ProgramConversation) -> Start:
-        connection = conversation.request
-        fd = connection.fileno()
-        variables = environment.of_connection(connection, self.address_family, conversation.peer)
-        return self._start_with(conversation, (fd, fd, fd), variables)
+    socket: socket.socket
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._family = int(self.address_family)
+        self._local = environment.local_of_all(self.socket) if self.is_own else None
+        self._shares_local = self._local is not None and self._family == socket.AF_INET
+        if self._shares_local:
+            shared = environment.of_ipv4_local("TCP", self._local)
+            self.RequestHandlerClass = self.RequestHandlerClass.besides(shared)
+
+    def _meter_of(self, request: Any, client_address: Any) -> Meter:
+        meter: Meter = request.meter
+        return meter
+
+    def _prepare(self, start: Start) -> None:
+        connection = start.conversation.request
+        start.stdin = start.stdout = connection.fileno()
+        peer = start.conversation.peer
+        if self._shares_local:
+            start.variables = environment.of_ipv4_peer("TCP", peer)
+        else:
+            start.variables = environment.of_connection(connection, self._family, self._local, peer)
 
     def shutdown_request(self, request: Any) -> None:
         try:  # noqa: SIM105 - each program ends here

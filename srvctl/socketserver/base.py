@@ -363,6 +363,8 @@ class BaseServer(Processing):
 
     def _request_ended(self) -> None:
         """Called in the loop's thread when a request ended: there is room again, and perhaps a descriptor."""
+        if not self._held:
+            return
         for reason in ("error", "start"):
             self._release(reason)
         if not self._is_full():  # others may have come since that one ended

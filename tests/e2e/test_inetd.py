@@ -247,6 +247,31 @@ def test_a_client_that_resets_is_no_failure_of_the_service(serve: Serve) -> None
     assert served.wait() == 0, served.log
 
 
+def test_a_child_that_was_there_before_srvctl_is_not_taken_for_its_program(place: Path) -> None:
+    """As one that a shell left in the background before it became srvctl; it is waited for, and no more."""
+    connection, client = tcp_pair()
+    os.mkfifo(place / "fifo")
+    program = ("sh", "-c", "echo began; read line; echo $line; exit 7")
+    words = ["sh", "-c", 'cat fifo & exec "$@"', "sh", *COMMAND, "fd", "0", "--", *program]
+    log = place / "log"
+    with client, log.open("wb") as stderr:
+        client.settimeout(PATIENCE)
+        process = subprocess.Popen(words, cwd=place, stdin=connection, stderr=stderr, env=clean_environment())
+        connection.close()
+        try:
+            with (place / "fifo").open("wb"):
+                assert receive_exactly(client, 6) == b"began\n"
+                assert len(children_of(process.pid)) == 2
+            wait_until(lambda: len(children_of(process.pid)) == 1, "the end of the other child")
+            client.sendall(b"line\n")
+            assert receive_all(client) == b"line\n"
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+            process.wait()
+    assert " how=failed status=7 " in log.read_text()
+
+
 def test_nobody_else_can_connect(serve: Serve) -> None:
     """No listening socket is made."""
     served = serve("myapp:Wait")

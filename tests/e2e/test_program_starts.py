@@ -103,3 +103,23 @@ def test_the_deadline_of_a_stop_ends_a_program_when_it_is_there(launch, place) -
     (line,) = lines_with(server.log, " ended ")
     assert " how=cut signal=SIGTERM " in line
     wait_until(lambda: all(map(is_gone, family)), "end of all", server)
+
+
+def test_a_program_that_ends_before_anybody_knows_of_it_has_its_status(launch, place) -> None:
+    """The thread that started it may be the last to run again; meanwhile it has ended, and was waited for."""
+    server = launch("tcp4", "127.0.0.1:0", "--", "sh", "-c", "echo began; exit 7")
+    with clients(server, 1) as (client,):
+        assert receive_all(client) == b"began\n"
+    server.wait_for_log(" ended ")
+    strace = Strace(server.worker, place, *inject("clone,clone3,vfork", "delay_exit=600s"))
+    try:
+        with clients(server, 1) as (late,):
+            assert read_line(late) == b"began\n"
+            wait_until(lambda: not descendants(server.worker), "the end of the program", server)
+            assert len(lines_with(server.log, " ended ")) == 1
+            strace.kill()
+            assert receive_all(late) == b""
+    finally:
+        strace.kill()
+    server.wait_for_log(" status=7 ", 2)
+    assert server.stop() == 0
