@@ -49,8 +49,10 @@ class Reaping(ChildServing):
     def _rest(self, seconds: float) -> None:
         """Let things happen; a child that ends meanwhile is told of behind it. Blocks."""
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDED)
-        sleep(seconds)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDED)
+        try:
+            sleep(seconds)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDED)
 
     def _enter_started(self) -> None:
         """Called before it matters which children there are: enter those that were started since the last time."""
