@@ -33,8 +33,8 @@ def test_no_exception_of_a_handler_ends_anything_else(launch, model, count):
     server = launch("tcp4", "127.0.0.1:0", model, "promised:RaiseAny")
     assert asked(server, b"none\n") == b"served\n"
     worker = server.worker
-    at_rest = 3 if model == "--fork" else 2  # with the channel of the child that waits
-    wait_until(lambda: len(_sockets(worker)) == at_rest, "closed connection", server)
+    at_rest = (3, 1) if model == "--fork" else (2, 0)  # with the channel of the child that waits, and its pidfd
+    wait_until(lambda: _sockets_and_pidfds(worker) == at_rest, "closed connection", server)
     before = len(descriptors(worker))
     kinds = [*KINDS, *(generator.choice(KINDS) for _ in range(count - len(KINDS)))]
     for n, kind in enumerate(kinds):
@@ -51,8 +51,9 @@ def test_no_exception_of_a_handler_ends_anything_else(launch, model, count):
     assert "hook failed" not in server.log
 
 
-def _sockets(pid: int) -> list[str]:
-    return [what for what in descriptors(pid).values() if what.startswith("socket:")]
+def _sockets_and_pidfds(pid: int) -> tuple[int, int]:
+    open_ones = descriptors(pid).values()
+    return sum(what.startswith("socket:") for what in open_ones), sum("pidfd" in what for what in open_ones)
 
 
 @pytest.mark.parametrize("model", MODELS)
