@@ -53,17 +53,6 @@ class Program:
             raise ValueError("embedded null character in a variable")
         return self._spawn.prepare(descriptors, text)
 
-    def result(self, spawning: Spawning, number: int) -> int:
-        """Return the process id, and that of its group, behind a `Spawning.run` that returned `number`.
-
-        Raises OSError as posix_spawn(3) and execve(2) do.
-        """
-        return self._spawn.result(spawning, number)
-
-    def cancel(self, spawning: Spawning) -> None:
-        """Do without one that was not run."""
-        self._spawn.cancel(spawning)
-
 
 def load(settings: Settings) -> Loaded:
     """Return the program of `settings`, found and looked at, and give this process what its programs inherit of it.

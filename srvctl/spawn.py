@@ -9,13 +9,22 @@ import signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any, Protocol
+    from typing import Protocol
 
     class Spawning(Protocol):
-        """One program, between `Spawn.prepare` and its end, `Spawn.result` or `Spawn.cancel`."""
+        """One program that is about to be started; ended by `result` or `cancel`."""
 
         def run(self) -> int:
             """Start it, in whatever thread; return 0, or an error number, errno(3). Blocks until it was executed."""
+
+        def result(self, number: int) -> int:
+            """Return its process id, and that of its group, behind a `run` that returned `number`.
+
+            Raises OSError as posix_spawn(3) and execve(2) do.
+            """
+
+        def cancel(self) -> None:
+            """Do without it: it was not run."""
 
     class Spawn(Protocol):
         """What starts the same program again and again. All of it is for one thread, but for `Spawning.run`."""
@@ -25,12 +34,6 @@ if TYPE_CHECKING:
 
             They are ``NAME=value``, each with a null character behind it.
             """
-
-        def result(self, spawning: Any, number: int) -> int:
-            """Return the process id behind a `run` that returned `number`, or raise OSError."""
-
-        def cancel(self, spawning: Any) -> None:
-            """Do without one that was not run."""
 
 
 # Each has its default action in a program, whatever it is here.
@@ -60,23 +63,15 @@ class LockedSpawn:
         environ = dict(assignment.split(b"=", 1) for assignment in (*self._base, *assignments.split(b"\0")[:-1]))
         return _LockedSpawning(self._path, self._words, environ, descriptors)
 
-    def result(self, spawning: _LockedSpawning, number: int) -> int:
-        if number:
-            raise OSError(number, os.strerror(number))
-        return spawning.pid
-
-    def cancel(self, spawning: _LockedSpawning) -> None:
-        pass
-
 
 class _LockedSpawning:
     def __init__(self, path: str, words: list[str], environ: dict[bytes, bytes], descriptors: tuple[int, ...]) -> None:
         self._path, self._words, self._environ, self._descriptors = path, words, environ, descriptors
-        self.pid = 0
+        self._pid = 0
 
     def run(self) -> int:
         try:
-            self.pid = os.posix_spawn(
+            self._pid = os.posix_spawn(
                 self._path,
                 self._words,
                 self._environ,
@@ -88,3 +83,16 @@ class _LockedSpawning:
         except OSError as error:
             return error.errno or errno.EIO
         return 0
+
+    def result(self, number: int) -> int:
+        check(number)
+        return self._pid
+
+    def cancel(self) -> None:
+        pass
+
+
+def check(number: int) -> None:
+    """Raise OSError for an error number that is not 0."""
+    if number:
+        raise OSError(number, os.strerror(number))

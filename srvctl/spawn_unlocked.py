@@ -13,7 +13,7 @@ import sys
 from ctypes import byref, c_char_p, c_int, c_void_p, create_string_buffer
 from functools import partial
 
-from srvctl.spawn import SIGNALS
+from srvctl.spawn import SIGNALS, check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class UnlockedSpawn:
         self._idle: list[_UnlockedSpawning] = []
 
     def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> _UnlockedSpawning:
-        spawning = self._idle.pop() if self._idle else _UnlockedSpawning(self._base)
+        spawning = self._idle.pop() if self._idle else _UnlockedSpawning(self._idle, self._base)
         if not spawning.add(assignments):
-            spawning = _UnlockedSpawning(self._base, assignments.count(b"\0"), len(assignments))
+            spawning = _UnlockedSpawning(self._idle, self._base, assignments.count(b"\0"), len(assignments))
             spawning.add(assignments)
         if not (actions := self._actions.get(descriptors)):
             actions = _actions(descriptors)
@@ -68,46 +68,40 @@ class UnlockedSpawn:
                 self._actions[descriptors] = actions
             else:
                 spawning.own_actions = actions
-        pid, environ = spawning.pid_reference, spawning.environ_reference
+        pid, environ = spawning.pid, spawning.environ
         # No code of ours, for the thread that runs it: see `srvctl.serving.starters`.
         spawning.run = partial(_posix_spawn, pid, self._path, byref(actions), _attributes, self._argv, environ)
         return spawning
-
-    def result(self, spawning: _UnlockedSpawning, number: int) -> int:
-        pid = spawning.pid.value
-        self.cancel(spawning)
-        _check(number)
-        return pid
-
-    def cancel(self, spawning: _UnlockedSpawning) -> None:
-        if spawning.own_actions:
-            _destroy_actions(spawning.own_actions)
-            spawning.own_actions = None
-        if len(self._idle) < _MOST_IDLE:
-            self._idle.append(spawning)
 
 
 class _UnlockedSpawning:
     """Memory for what the program gets in its environment, a pointer to each string and the strings, and for its id.
 
-    Made once for many programs, with what all of them get. An array of ctypes' own, made each time, takes ten times as
-    long to fill.
+    Made once for many programs, with what all of them get; between two it is in `idle`. An array of ctypes' own, made
+    each time, takes ten times as long to fill.
     """
 
     run: Callable[[], int]
     own_actions: Any = None
 
-    def __init__(self, base: bytes, room_count: int = _ROOM_COUNT, room_bytes: int = _ROOM_BYTES) -> None:
+    def __init__(
+        self,
+        idle: list[_UnlockedSpawning],
+        base: bytes,
+        room_count: int = _ROOM_COUNT,
+        room_bytes: int = _ROOM_BYTES,
+    ) -> None:
         """Put `base` in, strings as `add` has them, and make room for `room_count` others, of `room_bytes` together."""
+        self._idle = idle
         count = base.count(b"\0")
         self._most_count, self._most_bytes = count, len(base)
         self._pointers_at, self._text_at = 0, (count + room_count + 1) * _POINTER_BYTES
         self._memory = create_string_buffer(self._text_at + len(base) + room_bytes)
         self._view = memoryview(self._memory).cast("B")
         self._address = ctypes.addressof(self._memory)
-        self.environ_reference = byref(self._memory)
-        self.pid = c_int()
-        self.pid_reference = byref(self.pid)
+        self.environ = byref(self._memory)
+        self._pid = c_int()
+        self.pid = byref(self._pid)
         self.add(base)
         self._most_count, self._most_bytes = room_count, room_bytes
         self._pointers_at = count * _POINTER_BYTES
@@ -128,13 +122,26 @@ class _UnlockedSpawning:
         struct.pack_into(f"{len(pointers)}P", self._view, self._pointers_at, *pointers)
         return True
 
+    def result(self, number: int) -> int:
+        pid = self._pid.value
+        self.cancel()
+        check(number)
+        return pid
+
+    def cancel(self) -> None:
+        if self.own_actions:
+            _destroy_actions(self.own_actions)
+            self.own_actions = None
+        if len(self._idle) < _MOST_IDLE:
+            self._idle.append(self)
+
 
 def _actions(descriptors: tuple[int, ...]) -> Any:
     """Return what puts `descriptors` on the first ones; it is only read then, by whatever thread."""
     actions = create_string_buffer(_STRUCT_BYTES)
-    _check(_init_actions(actions))
+    check(_init_actions(actions))
     for number, fd in enumerate(descriptors):
-        _check(_add_dup2(actions, fd, number))
+        check(_add_dup2(actions, fd, number))
     return actions
 
 
@@ -143,21 +150,16 @@ def _array(strings: Sequence[bytes]) -> Any:
     return (c_char_p * (len(strings) + 1))(*strings)
 
 
-def _check(number: int) -> None:
-    if number:
-        raise OSError(number, os.strerror(number))
-
-
 def _make_attributes() -> Any:
     attributes, signals = create_string_buffer(_STRUCT_BYTES), create_string_buffer(_STRUCT_BYTES)
-    _check(_quick.posix_spawnattr_init(attributes))
-    _check(_quick.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETPGROUP | _SETSIGDEF | _SETSIGMASK)))
-    _check(_quick.posix_spawnattr_setpgroup(attributes, 0))
+    check(_quick.posix_spawnattr_init(attributes))
+    check(_quick.posix_spawnattr_setflags(attributes, ctypes.c_short(_SETPGROUP | _SETSIGDEF | _SETSIGMASK)))
+    check(_quick.posix_spawnattr_setpgroup(attributes, 0))
     _quick.sigemptyset(signals)
-    _check(_quick.posix_spawnattr_setsigmask(attributes, signals))
+    check(_quick.posix_spawnattr_setsigmask(attributes, signals))
     for number in SIGNALS:
         _quick.sigaddset(signals, int(number))
-    _check(_quick.posix_spawnattr_setsigdefault(attributes, signals))
+    check(_quick.posix_spawnattr_setsigdefault(attributes, signals))
     return attributes
 
 

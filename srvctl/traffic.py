@@ -67,7 +67,6 @@ class ProgramConversation(Conversation):
     """
 
     is_counted = False
-    cut_early = False  # before there was a process
     status: int | None = None
     lines: Any = None
     output: Any = None

@@ -78,7 +78,7 @@ def test_a_program_that_can_be_executed_and_not_read_is_one(place: Path) -> None
 def start(program: Program, descriptors: tuple[int, int, int], variables: dict[str, str]) -> int:
     """Start it and return its process id."""
     spawning = program.prepare(descriptors, variables)
-    return program.result(spawning, spawning.run())
+    return spawning.result(spawning.run())
 
 
 @SPAWNS
@@ -206,9 +206,9 @@ def test_descriptors_that_come_again_and_again_do_not_pile_up(monkeypatch: pytes
     unlocked = UnlockedSpawn(program.find("true"), ["true"], [])
     for _ in range(2):
         for descriptors in ((0, 1, 2), (1, 1, 2), (2, 2, 2)):
-            unlocked.cancel(unlocked.prepare(descriptors, b""))
+            unlocked.prepare(descriptors, b"").cancel()
             spawning = unlocked.prepare(descriptors, b"")
-            assert os.waitpid(unlocked.result(spawning, spawning.run()), 0)[1] == 0
+            assert os.waitpid(spawning.result(spawning.run()), 0)[1] == 0
             assert len(unlocked._actions) <= 2
 
 
@@ -227,7 +227,7 @@ def test_a_program_has_nothing_of_the_environment_of_the_one_before(
                 printing.prepare((0, write, 2), variables)
                 for (_, write), variables in zip(pipes, given[at : at + together], strict=True)
             ]
-            pids = [printing.result(spawning, spawning.run()) for spawning in spawnings]
+            pids = [spawning.result(spawning.run()) for spawning in spawnings]
             for pid, (read, write), variables in zip(pids, pipes, given[at : at + together], strict=True):
                 os.close(write)
                 with open(read) as said:

@@ -11,8 +11,10 @@
           ChildServing    child processes serve requests
             SpareServing                         of which one is forked ahead
               ForkServing                        forked ones, by the handler
-            ProgramGroups                        programs, each with a process group of its own
-              StreamPrograms, DatagramPrograms, WaitingPrograms
+            Reaping                              where the process has no others
+              ProgramGroups                      programs, each with a process group of its own
+                ProgramStarts                    started in threads that do nothing else
+                  StreamPrograms, DatagramPrograms, WaitingPrograms
 
 Nothing in here knows of the supervisor: who runs a server calls `drain` and reads `figures`.
 """

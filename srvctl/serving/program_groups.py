@@ -32,13 +32,14 @@ class ProgramGroups(Reaping):
 
     def _cut(self, conversation: ProgramConversation, how: str) -> None:  # type: ignore[override]
         """Have the whole group of a program end; its connection stays, for what it says to that."""
+        self._enter_started()
+        if id(conversation.request) not in self.conversations:  # it had ended before anybody knew that it had begun
+            return
         conversation.how = conversation.how or how
         conversation.cut_at = NEVER  # for the sweep of deadlines, this one is done
-        self._enter_started()
         if conversation.pid:
             self._end_group(conversation)
         elif id(conversation.request) in self._engaged:
-            conversation.cut_early = True
             self._await_started()
         else:  # it waits for its turn
             shut(conversation, socket.SHUT_RDWR)

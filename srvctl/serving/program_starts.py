@@ -15,7 +15,6 @@ from srvctl.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from srvctl.socketserver.loop import Loop
@@ -36,7 +35,7 @@ class ProgramStarts(ProgramGroups):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._start_failure_throttle = Throttle()
         self._is_short = False  # of processes or descriptors, when one was needed last
-        self._starters = Starters(lambda: self._in_loop(self._enter_started))
+        self._starters = Starters(self._tell_loop)
         super().__init__(*args, **kwargs)
         self.active_children = set()
 
@@ -103,10 +102,10 @@ class ProgramStarts(ProgramGroups):
         """Give it that too. Raises OSError."""
         raise NotImplementedError
 
-    def _in_loop(self, callback: Callable[[], None]) -> None:
-        """Have the loop call back, if there is one."""
+    def _tell_loop(self) -> None:
+        """Called in a thread when the loop is to know of a start."""
         if loop := self._loop:
-            loop.call_soon(callback)
+            loop.call_soon(self._enter_started)
 
     def _on_signal(self, loop: Loop, ends: int) -> None:
         super()._on_signal(loop, ends)
@@ -128,12 +127,12 @@ class ProgramStarts(ProgramGroups):
         start.close()
         conversation = start.conversation
         try:
-            pid = self.RequestHandlerClass.result(start.spawning, start.number)
+            pid = start.spawning.result(start.number)
         except OSError as error:
             self._on_failed_start(conversation, error)
             return
         self._add_child(pid, conversation.request, conversation.peer)
-        if conversation.cut_early and pid in self._by_pid:
+        if conversation.cut_at and pid in self._by_pid:  # meanwhile, and it has not ended by itself
             self._end_group(conversation)
         if self._is_short:
             self._is_short = False
@@ -141,7 +140,7 @@ class ProgramStarts(ProgramGroups):
 
     def _give_up_start(self, start: Start) -> None:
         start.close()
-        self.RequestHandlerClass.cancel(start.spawning)
+        start.spawning.cancel()
 
     def _on_failed_start(self, conversation: ProgramConversation, error: Exception) -> None:
         self._engaged.discard(id(conversation.request))

@@ -69,8 +69,9 @@ class ForkingMixIn(Base):
         try:
             super()._serve(loop, poll_interval)
         finally:
-            while self._pidfds:
-                os.close(self._pidfds.popitem()[1])
+            for pidfd in self._pidfds.values():
+                os.close(pidfd)
+            self._pidfds.clear()
 
     def _run_child(self, work: Callable[..., None], *args: Any) -> NoReturn:
         """Do `work` in a forked child, and end it."""
@@ -107,7 +108,7 @@ class ForkingMixIn(Base):
         self._watch_child(pid)
 
     def _watch_child(self, pid: int) -> int:
-        """Have the loop reap `pid` when it ends; return the pidfd, which stays the server's, or -1. From any thread."""
+        """Have the loop reap `pid` when it ends; return the pidfd, which stays the server's, or -1."""
         if self._loop is None:
             return -1
         try:
@@ -116,13 +117,9 @@ class ForkingMixIn(Base):
         except (OSError, AttributeError):  # no descriptor or memory left, or no such system call: look now and then
             if (unwatched := self._pidfds.pop(pid, -1)) >= 0:
                 os.close(unwatched)
-            self._loop.call_soon(lambda: self._look_later(pid))  # a timer is for the loop's thread
+            self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._look_at_child(pid))
             return -1
         return pidfd
-
-    def _look_later(self, pid: int) -> None:
-        if loop := self._loop:
-            loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._look_at_child(pid))
 
     def _look_at_child(self, pid: int) -> None:
         self._reap(pid, os.WNOHANG)
