@@ -6,7 +6,7 @@ from itertools import chain, cycle, islice
 
 from srvctl import StreamRequestHandler
 
-from .reflection import GuardedDatagramHandler
+from .shared.amplification_guard import GuardedDatagramHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

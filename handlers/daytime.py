@@ -6,7 +6,7 @@ import time
 
 from srvctl import BaseRequestHandler
 
-from .reflection import GuardedDatagramHandler
+from .shared.amplification_guard import GuardedDatagramHandler
 
 # The first of the two forms that RFC 867 calls popular.
 POPULAR = "%A, %B %d, %Y %H:%M:%S-%Z"

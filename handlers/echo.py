@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from srvctl import BaseRequestHandler
 
-from .reflection import GuardedDatagramHandler
+from .shared.amplification_guard import GuardedDatagramHandler
 
 # On sequenced packets one recv() takes one record and drops what does not fit. No socket sends a longer
 # record than this unless its SO_SNDBUF was raised: net.core.wmem_default is 208 KiB, socket(7).

@@ -8,11 +8,11 @@ import time
 from srvctl import BaseRequestHandler
 from srvctl.errors import LoadError
 
-from .reflection import GuardedDatagramHandler
+from .shared.amplification_guard import GuardedDatagramHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.ready_made import Needs
+    from srvctl.loader.builtin import Needs
 
 POSTEL = "Be liberal in what you accept, and conservative in what you send. (RFC 1122)"
 LONGEST_QUOTE = 511  # RFC 865: "less than 512 characters", the end of the last line included
@@ -49,7 +49,7 @@ class _Quoting:
     @classmethod
     def needs(cls) -> Needs:
         """Return what a sandbox must leave it."""
-        from srvctl.ready_made import Needs
+        from srvctl.loader.builtin import Needs
 
         return Needs(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
 

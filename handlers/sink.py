@@ -7,7 +7,7 @@ import socket
 
 from srvctl import BaseRequestHandler, DatagramRequestHandler
 
-from .output import Appending
+from .shared.append_file import Appending
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 
 from srvctl import BaseRequestHandler
 
-from .reflection import GuardedDatagramHandler
+from .shared.amplification_guard import GuardedDatagramHandler
 
 # From 1900-01-01 to the epoch of time(2): 70 years with 17 leap days. RFC 868 has the number too.
 FROM_1900_TO_1970 = 2_208_988_800

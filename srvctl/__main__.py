@@ -9,7 +9,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.worker_process import WorkerProcess
+    from srvctl.supervisor.worker_process import WorkerProcess
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     gc.disable()  # nothing of what is imported is garbage, and to look for some takes 13 of 75 ms
     booted = _boot_worker()
     try:
-        from srvctl.cli import run
+        from srvctl.cli.commands import run
 
         gc.freeze()  # or all of it would be looked at as soon as that begins again
         gc.enable()
@@ -36,10 +36,10 @@ def _boot_worker() -> WorkerProcess | None:
     A worker takes 38 ms of CPU until it can be told what to serve, and the command line 60, of which click is 40. Side
     by side they are one wait instead of two, where there are two processors.
     """
-    from srvctl import upgrade
-    from srvctl.address import Family
-    from srvctl.signals import SIGNALS
-    from srvctl.worker_process import WorkerProcess
+    from srvctl.net.address import Family
+    from srvctl.supervisor import upgrade
+    from srvctl.supervisor.signals import SIGNALS
+    from srvctl.supervisor.worker_process import WorkerProcess
 
     # `fd` may be one connection, as from inetd, which is served without a worker.
     words = {family.word for family in Family if family is not Family.FD}

@@ -14,13 +14,15 @@ from pathlib import Path
 import click
 import pytest
 
-from srvctl import cli, log, options, systemd
-from srvctl.address import Family
-from srvctl.environment import CONNECTION_ID, CONNECTION_NAMES, INHERITED
+from srvctl.cli import commands, options
+from srvctl.config.settings import MODELS, OPTIONS, Settings
 from srvctl.errors import ExitStatus
-from srvctl.lifecycle import TRANSITIONS, Event, State
-from srvctl.settings import MODELS, OPTIONS, Settings
-from srvctl.signals import SIGNALS
+from srvctl.net.address import Family
+from srvctl.net.ucspi import CONNECTION_ID, CONNECTION_NAMES, INHERITED
+from srvctl.runtime import log
+from srvctl.runtime.lifecycle import TRANSITIONS, Event, State
+from srvctl.supervisor.signals import SIGNALS
+from srvctl.systemd import protocol as systemd
 from tests.launched import PATIENCE, clean_environment
 
 CHECKOUT = Path(__file__).parents[1]
@@ -56,7 +58,7 @@ def option_entries() -> dict[str, str]:
 
 def help_of(*words: str) -> str:
     """Return what ``srvctl WORDS --help`` says, on one line: it is folded anywhere."""
-    command: click.Command = cli.make_command()
+    command: click.Command = commands.make_command()
     context = click.Context(command, info_name="srvctl")
     for word in words:
         assert isinstance(command, click.Group)
@@ -66,7 +68,7 @@ def help_of(*words: str) -> str:
 
 
 def events() -> dict[str, tuple[str, set[str]]]:
-    """Return the events of `srvctl.log`, as it is written: the level and the fields of each."""
+    """Return the events of `srvctl.runtime.log`, as it is written: the level and the fields of each."""
     found = {}
     for function in ast.parse(inspect.getsource(log)).body:
         if not isinstance(function, ast.FunctionDef) or function.name == "_event":
@@ -105,7 +107,11 @@ def test_the_wheel_has_the_pages_and_every_package() -> None:
         "share/man/man7": ["man/srvctl-handlers.7"],
     }
     packages = {".".join(path.parent.relative_to(CHECKOUT).parts) for path in CHECKOUT.glob("srvctl/**/__init__.py")}
-    assert set(setuptools["packages"]) == packages | {"srvctl.handlers"}
+    handlers = {
+        "srvctl." + ".".join(path.parent.relative_to(CHECKOUT).parts)
+        for path in CHECKOUT.glob("handlers/**/__init__.py")
+    }
+    assert set(setuptools["packages"]) == packages | handlers
     assert setuptools["package-data"] == {"srvctl": ["py.typed"]}
 
 
@@ -167,7 +173,7 @@ def test_the_page_has_every_event_of_the_log_with_its_level_and_fields() -> None
 
 def test_the_figures_of_a_state_are_those_of_the_page() -> None:
     """Whatever a worker counts."""
-    from srvctl.serving.conversations import Conversations
+    from srvctl.serving.table import Conversations
     from srvctl.socketserver import BaseRequestHandler
     from srvctl.socketserver.base import BaseServer
 
@@ -242,7 +248,7 @@ def test_readme_has_every_family_and_model() -> None:
 def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
     """What one reads can be typed."""
     flags = {flag for option in OPTIONS for flag in option.flags} | {f"--{model}" for model in MODELS}
-    units = {flag for param in cli.make_command().commands["unit"].commands["tcp"].params for flag in param.opts}  # type: ignore[attr-defined]
+    units = {flag for param in commands.make_command().commands["unit"].commands["tcp"].params for flag in param.opts}  # type: ignore[attr-defined]
     others = {"--help", "--version", "-V", "--format", "--silent"} | units
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= flags | others
     assert {"--" + f for f in re.findall(r"Fl -([a-z-]+)", PAGE)} <= flags | others

@@ -1,4 +1,4 @@
-"""What srvctl adds to a server of the hierarchy, mixed in before it by `srvctl.assemble` alone.
+"""What srvctl adds to a server of the hierarchy, mixed in before it by `srvctl.worker.assemble` alone.
 
 ::
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srvctl.serving.draining import Draining
+from srvctl.serving.drain import Draining
 from srvctl.socketserver.forking import ForkingMixIn
 
 TYPE_CHECKING = False

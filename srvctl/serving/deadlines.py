@@ -9,10 +9,10 @@ import socket
 from _thread import get_ident
 from time import monotonic
 
-from srvctl import log
-from srvctl.conversation import Conversation
-from srvctl.serving.conversations import Conversations
-from srvctl.socketserver.loop import Timer
+from srvctl.runtime import log
+from srvctl.runtime.loop import Timer
+from srvctl.serving.conversation import Conversation
+from srvctl.serving.table import Conversations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import socket
 import struct
 from time import monotonic
 
-from srvctl import log
-from srvctl.address import format_sockaddr, unmapped
-from srvctl.conversation import RECEIVED, Conversation, new_meter
-from srvctl.counting import Connection, CountingReply
-from srvctl.serving.draining import Draining
+from srvctl.net.address import format_sockaddr, unmapped
+from srvctl.runtime import log
+from srvctl.serving.connection import Connection, CountingReply
+from srvctl.serving.conversation import RECEIVED, Conversation, new_meter
+from srvctl.serving.drain import Draining
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.datagram import DatagramServer, answer_from
 from srvctl.socketserver.stream import StreamServer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from srvctl.conversation import Meter
+    from srvctl.serving.conversation import Meter
 
     StreamBase = StreamServer
     DatagramBase = DatagramServer

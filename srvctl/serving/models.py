@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 from time import monotonic
 
-from srvctl import log
+from srvctl.runtime import log
 from srvctl.serving.deadlines import NEVER
-from srvctl.serving.draining import Draining
-from srvctl.socketserver.processing import Processing
+from srvctl.serving.drain import Draining
+from srvctl.socketserver.request_hooks import Processing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from srvctl.socketserver.taking import TakingMixIn
+    from srvctl.socketserver.leader_followers import TakingMixIn
 
     ThreadBase = TakingMixIn
 else:

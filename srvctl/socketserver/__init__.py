@@ -19,7 +19,7 @@ from srvctl.socketserver.base import BaseServer
 from srvctl.socketserver.datagram import DatagramServer, ReplySocket, UDPServer, UnixDatagramServer
 from srvctl.socketserver.forking import ForkingMixIn
 from srvctl.socketserver.handlers import BaseRequestHandler, DatagramRequestHandler, StreamRequestHandler
-from srvctl.socketserver.sockets import SocketServer
+from srvctl.socketserver.socket_server import SocketServer
 from srvctl.socketserver.stream import StreamServer, TCPServer, UnixStreamServer
 
 TYPE_CHECKING = False
@@ -61,7 +61,7 @@ def __getattr__(name: str) -> Any:
     """Make the threading classes when they are first asked for: a forking worker has no `threading` in it."""
     if name != "ThreadingMixIn" and not name.startswith("Threading"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from srvctl.socketserver.threaded import ThreadingMixIn
+    from srvctl.socketserver.threads import ThreadingMixIn
 
     made: dict[str, type] = {"ThreadingMixIn": ThreadingMixIn}
     for server in _FAMILIES:

@@ -12,12 +12,12 @@ import select
 from collections import deque
 from time import monotonic
 
-from srvctl.lifecycle import Event, Lifecycle, LifecycleError, State
-from srvctl.log import describe
-from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
-from srvctl.socketserver.loop import READ, Loop
-from srvctl.socketserver.processing import Processing
-from srvctl.throttle import Throttle
+from srvctl.runtime.lifecycle import Event, Lifecycle, LifecycleError, State
+from srvctl.runtime.log import describe
+from srvctl.runtime.loop import READ, Loop
+from srvctl.runtime.rate_limit import Throttle
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
+from srvctl.socketserver.request_hooks import Processing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import socket
 import struct
 import warnings
 
+from srvctl.runtime.rate_limit import Throttle
 from srvctl.socketserver.base import BATCH, event_driven
-from srvctl.socketserver.sockets import SocketServer
-from srvctl.throttle import Throttle
+from srvctl.socketserver.socket_server import SocketServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

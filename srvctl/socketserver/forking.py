@@ -13,9 +13,9 @@ import signal
 import sys
 from time import monotonic
 
-from srvctl.socketserver.accepting import PAUSE_SECONDS, RequestNotStarted
+from srvctl.runtime.loop import Loop
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
 from srvctl.socketserver.base import BaseServer, event_driven
-from srvctl.socketserver.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

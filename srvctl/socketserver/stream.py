@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 
+from srvctl.runtime.loop import Loop
 from srvctl.socketserver.base import event_driven
-from srvctl.socketserver.lingering import Lingering
-from srvctl.socketserver.loop import Loop
-from srvctl.socketserver.sockets import SocketServer
+from srvctl.socketserver.lingering_close import Lingering
+from srvctl.socketserver.socket_server import SocketServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import pytest
 
-from srvctl.systemd import PRIVATE_VARIABLES, STORED
+from srvctl.systemd.protocol import PRIVATE_VARIABLES, STORED
 from tests.launched import PATIENCE, Launched, clean_environment, descriptors, freeze, receive_all
 
 Launch = Restart = Callable[..., Launched]

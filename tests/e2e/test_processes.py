@@ -34,7 +34,16 @@ by_model = pytest.mark.parametrize("model", MODELS)
 # What a forking worker has no use for, and each of its children would pay for.
 HEAVY = {
     *("click", "rich", "logging", "asyncio", "threading", "typing", "inspect", "dataclasses", "ssl", "traceback"),
-    *("subprocess", "json", "tempfile", "random", "email", "importlib.metadata", "srvctl.cli", "srvctl.supervisor"),
+    *(
+        "subprocess",
+        "json",
+        "tempfile",
+        "random",
+        "email",
+        "importlib.metadata",
+        "srvctl.cli.commands",
+        "srvctl.supervisor.supervisor",
+    ),
 }
 PRIVATE = {
     "LISTEN_FDS": "0",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from srvctl.unit_syntax import quoted
+from srvctl.unit.syntax import quoted
 from tests.e2e.booted import Booted, why_not
 from tests.launched import PATIENCE, receive_all, wait_until
 

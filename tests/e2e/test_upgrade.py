@@ -39,7 +39,7 @@ def start(launch: Start, site: Path, place: Path) -> Start:
 
 def install(site: Path, word: str) -> None:
     """Change a file of the copy: what it says when it has reloaded is `word` from then on."""
-    log = site / "log.py"
+    log = site / "runtime" / "log.py"
     lines = log.read_text().splitlines(keepends=True)
     place = lines.index("def reloaded() -> None:\n") + 1
     lines[place] = f"    _event(NOTICE, {word!r})\n"
@@ -101,15 +101,15 @@ def test_a_srvctl_that_cannot_start_leaves_the_old_one(start: Start, site: Path)
     """With a syntax error in srvctl's files neither supervisor nor workers change; when it is mended they do."""
     server = start("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "myapp:Echo")
     workers = set(server.children())
-    good = (site / "log.py").read_text()
+    good = (site / "runtime" / "log.py").read_text()
     with Load(server) as load:
-        (site / "log.py").write_text("class\n")
+        (site / "runtime" / "log.py").write_text("class\n")
         server.send_signal(signal.SIGHUP)
         log = server.wait_for_log("reload failed")
         assert 'upgrade failed why="the new program ends with status 1" next="the old srvctl goes on"' in log
         load.wait_for_more()
         assert set(wait_for_workers(server, 2)) == workers
-        (site / "log.py").write_text(good)
+        (site / "runtime" / "log.py").write_text(good)
         upgrade(server, site, "mended")
         load.wait_for_more()
     assert load.faults == {}, server.log
@@ -121,9 +121,9 @@ def test_workers_that_cannot_start_after_an_upgrade_leave_the_old_ones(start: St
     """What only a worker imports is not seen before the new supervisor is there: it keeps the workers it was given."""
     server = start("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "myapp:Echo")
     workers = set(server.children())
-    good = (site / "worker.py").read_text()
+    good = (site / "worker" / "main.py").read_text()
     with server.connect() as client:
-        (site / "worker.py").write_text("class\n")
+        (site / "worker" / "main.py").write_text("class\n")
         server.send_signal(signal.SIGHUP)
         log = server.wait_for_log("reload failed")
         assert "notice upgraded workers=2" in log
@@ -132,7 +132,7 @@ def test_workers_that_cannot_start_after_an_upgrade_leave_the_old_ones(start: St
         server.send_signal(signal.SIGUSR2)  # they are watched as before
         stacks = server.wait_for_log("notice stacks ", 2)
         assert all(f"stacks pid={worker} " in stacks for worker in workers)
-    (site / "worker.py").write_text(good)
+    (site / "worker" / "main.py").write_text(good)
     upgrade(server, site, "mended")
     assert not set(wait_for_workers(server, 2)) & workers
     assert server.stop() == 0, server.log

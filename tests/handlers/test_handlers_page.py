@@ -12,16 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from srvctl.attributes import declared_attributes
+from srvctl.loader.attributes import declared_attributes
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "man" / "srvctl-handlers.7"
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 READY_MADE = PYPROJECT["project"]["entry-points"]["srvctl.handlers"]
-
-
-# What a handler's own parts begin with; what several have in common is named for what it is.
-PARTS = ("static_", "syslog_")
 
 
 def section(title):
@@ -91,9 +87,9 @@ def test_each_ready_made_handler_says_what_it_is_in_one_line(name):
 def test_each_ready_made_handler_is_named_alike_everywhere():
     """The word, the module, and the file."""
     assert {name: f"srvctl.handlers.{name}" for name in READY_MADE} == READY_MADE
-    files = {path.stem for path in (CHECKOUT / "handlers").glob("*.py")}
-    parts = {"reflection", "output", "relay", "upstream"} | {name for name in files if name.startswith(PARTS)}
-    assert files == {*READY_MADE, "__init__"} | parts
+    modules = {path.stem for path in (CHECKOUT / "handlers").glob("*.py")}
+    folders = {path.parent.name for path in (CHECKOUT / "handlers").glob("*/__init__.py")}
+    assert modules | folders == {*READY_MADE, "__init__", "shared"}
 
 
 def test_the_server_without_sockets_runs_as_printed(tmp_path):
@@ -140,9 +136,12 @@ class Called:
 
 def test_what_it_says_of_lingering_is_so():
     """The figures are those of the code."""
-    from srvctl.socketserver import lingering
+    from srvctl.socketserver import lingering_close
 
-    assert f"for {lingering.LINGER_SECONDS:.0f} seconds and {lingering.LINGER_BYTES // 1024} KiB" in section("ENDING")
+    assert (
+        f"for {lingering_close.LINGER_SECONDS:.0f} seconds and {lingering_close.LINGER_BYTES // 1024} KiB"
+        in section("ENDING")
+    )
 
 
 def test_the_exit_status_of_a_handler_that_cannot_be_loaded_is_so():

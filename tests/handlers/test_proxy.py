@@ -16,8 +16,9 @@ import threading
 import pytest
 
 from srvctl.errors import UsageError
-from srvctl.handlers import proxy, relay
-from srvctl.handlers.upstream import Upstream, UpstreamError
+from srvctl.handlers import proxy
+from srvctl.handlers.proxy.relay import relay
+from srvctl.handlers.proxy.upstream import Upstream, UpstreamError
 from tests.launched import PATIENCE, ask, clean_environment, receive_all, receive_exactly
 
 MODELS = ("--sync", "--threads", "--fork")
@@ -292,7 +293,7 @@ def test_without_room_for_a_pipe_it_goes_on_as_it_began(monkeypatch):
             upstream, upstream_end = socket.socketpair()
             client_end.setblocking(False)
             upstream_end.setblocking(False)
-            relaying = threading.Thread(target=relay.relay, args=(client_end, upstream_end))
+            relaying = threading.Thread(target=relay, args=(client_end, upstream_end))
             sending = threading.Thread(target=lambda: (client.sendall(PATTERN), client.shutdown(socket.SHUT_WR)))  # noqa: B023
             relaying.start()
             sending.start()

@@ -4,7 +4,7 @@ import pytest
 
 from srvctl.handlers import chargen, daytime, echo, qotd
 from srvctl.handlers import time as time_protocol
-from srvctl.handlers.reflection import GuardedDatagramHandler
+from srvctl.handlers.shared.amplification_guard import GuardedDatagramHandler
 
 
 class Repeat(GuardedDatagramHandler):

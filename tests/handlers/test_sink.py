@@ -13,7 +13,8 @@ import threading
 import pytest
 
 from srvctl.errors import LoadError, UsageError
-from srvctl.handlers import output, sink
+from srvctl.handlers import sink
+from srvctl.handlers.shared import append_file
 from tests.launched import COMMAND, PATIENCE, clean_environment, wait_until
 
 MODELS = ("--sync", "--threads", "--fork")
@@ -267,4 +268,4 @@ def test_a_file_that_cannot_be_opened_is_an_error_that_names_it(tmp_path, name):
     """A directory, one in none, and a named pipe that nobody reads, which is not waited for."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LoadError, match="cannot open"):
-        output.Output(str(tmp_path / name) if name else str(tmp_path), 0o640)
+        append_file.Output(str(tmp_path / name) if name else str(tmp_path), 0o640)

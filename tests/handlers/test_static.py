@@ -18,7 +18,7 @@ import pytest
 
 from srvctl.errors import LoadError, UsageError
 from srvctl.handlers import static
-from srvctl.handlers.static_conditions import Unsatisfiable, wanted_range
+from srvctl.handlers.static.conditions import Unsatisfiable, wanted_range
 from tests.launched import PATIENCE, receive_all, receive_exactly, wait_until
 
 MODELS = ("--sync", "--threads", "--fork")

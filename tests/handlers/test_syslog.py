@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from srvctl.errors import UsageError
 from srvctl.handlers import syslog
-from srvctl.handlers.syslog_frames import Frames
-from srvctl.handlers.syslog_message import FACILITIES, SEVERITIES, as_json, as_text, parse
+from srvctl.handlers.syslog.frames import Frames
+from srvctl.handlers.syslog.message import FACILITIES, SEVERITIES, as_json, as_text, parse
 from tests.launched import PATIENCE, wait_until
 
 MODELS = ("--sync", "--threads", "--fork")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srvctl import log
+from srvctl.runtime import log
 from tests.promises.faults import asked, lines_with, short_and_long
 
 PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")

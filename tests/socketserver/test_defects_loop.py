@@ -16,8 +16,8 @@ from time import monotonic
 
 import pytest
 
-from srvctl.socketserver import lingering
-from srvctl.socketserver.loop import Loop
+from srvctl.runtime.loop import Loop
+from srvctl.socketserver import lingering_close
 from tests.socketserver.running import (
     GRACE,
     PATIENCE,
@@ -243,7 +243,7 @@ def test_closing_a_server_that_serves_ends_its_loop(impl):
 
 def test_a_connection_that_outlives_the_close_of_its_server_is_closed(monkeypatch):
     """C10: server_close() while a handler runs in the loop; what that leaves behind has an owner still."""
-    monkeypatch.setattr(lingering, "LINGER_SECONDS", 0.1)  # the client does not close
+    monkeypatch.setattr(lingering_close, "LINGER_SECONDS", 0.1)  # the client does not close
     go, requests = threading.Event(), []
 
     def slow(request, client_address, server):

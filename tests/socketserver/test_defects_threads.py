@@ -37,7 +37,7 @@ def test_a_thread_that_does_not_start_leaves_nothing_that_close_could_fall_over(
     with serving(server):
         with monkeypatch.context() as patch:
             if impl is ours:
-                patch.setattr("srvctl.socketserver.threaded._PoolThread.start", Limited.start)
+                patch.setattr("srvctl.socketserver.threads._PoolThread.start", Limited.start)
             else:
                 patch.setattr(threading, "Thread", Limited)
             client = connect(server)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from srvctl.socketserver.loop import Loop
+from srvctl.runtime.loop import Loop
 from tests.socketserver.running import (
     GRACE,
     PATIENCE,
@@ -446,7 +446,7 @@ def test_a_request_that_never_got_its_process_or_thread_is_ended_with_the_server
     server = make(ours, f"{model}TCPServer", echo)
     with monkeypatch.context() as patch:
         if model == "Threading":
-            patch.setattr("srvctl.socketserver.threaded._PoolThread.start", none)
+            patch.setattr("srvctl.socketserver.threads._PoolThread.start", none)
         else:
             patch.setattr(os, "fork", none)
         with serving(server) as run, connect(server) as client:
@@ -477,7 +477,7 @@ def test_a_request_that_waited_is_served_by_the_next_serve_forever(model, monkey
         client.shutdown(socket.SHUT_WR)
         with monkeypatch.context() as patch:
             if model == "Threading":
-                patch.setattr("srvctl.socketserver.threaded._PoolThread.start", none)
+                patch.setattr("srvctl.socketserver.threads._PoolThread.start", none)
             else:
                 patch.setattr(os, "fork", none)
             thread = threading.Thread(target=server.serve_forever)

@@ -1,0 +1,118 @@
+"""Pass connections and datagrams on to another address, and the answers back."""
+
+from __future__ import annotations
+
+import socket
+from time import monotonic
+
+from srvctl import BaseRequestHandler, DatagramRequestHandler
+from srvctl.errors import UsageError
+
+from .relay import relay
+from .upstream import Upstream, UpstreamError, UpstreamReset, abort, close_with_reset, tune
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from srvctl.loader.builtin import Needs
+
+LONGEST_DATAGRAM = 65535
+
+
+def upstream_of(to: str, is_datagram: bool, **seconds: float) -> Upstream:
+    """Return the upstream that ``--set to=`` names, if the server's kind of socket goes with it. Raises UsageError."""
+    upstream = Upstream.parse(to)
+    if (upstream.family.type == socket.SOCK_DGRAM) != is_datagram:
+        kinds = ("datagrams", "a stream") if is_datagram else ("a stream", "datagrams")
+        raise UsageError("set", f"to={to!r}", "this socket is for {}, and that address for {}".format(*kinds))
+    for name, value in seconds.items():
+        if not 0 < value < float("inf"):
+            raise UsageError("set", f"{name}={value:g}", "expected a number of seconds above 0")
+    return upstream
+
+
+class _Relaying:
+    """The option of both handlers, and what it takes."""
+
+    to: str = ""
+
+    @classmethod
+    def needs(cls) -> Needs:
+        """Return what a sandbox must leave it. Raises `UsageError`."""
+        return Upstream.parse(cls.to).needs()
+
+
+class Stream(_Relaying, BaseRequestHandler):
+    """Connect to ``to`` for each connection, and relay until both sides have ended."""
+
+    connect_timeout: float = 10.0
+    splice: bool = True
+
+    @classmethod
+    def prepare(cls) -> Upstream:
+        """Return the upstream. Raises `UsageError`."""
+        return upstream_of(cls.to, False, connect_timeout=cls.connect_timeout)
+
+    def handle(self) -> None:
+        target = self.prepare()
+        if target.family.type != self.request.type:
+            raise UpstreamError(f"cannot relay to {target.text}: records would not stay the records they were")
+        upstream = target.connect(self.connect_timeout)
+        try:
+            tune(upstream)
+            tune(self.request)
+            relay(self.request, upstream, self.splice)
+        except OSError as error:
+            # Whoever is still there must not take what it has got for the whole.
+            close_with_reset(upstream)
+            if isinstance(error, UpstreamReset):
+                abort(self.request)
+            raise
+        finally:
+            upstream.close()
+
+
+class Datagram(_Relaying, DatagramRequestHandler):
+    """Send the datagram to ``to`` from a socket of its own, and its answers back to where it came from.
+
+    The socket is connected: only what ``to`` sends is taken, and no answer can be another one's.
+    """
+
+    timeout: float = 5.0
+    answers: int = 1
+
+    @classmethod
+    def prepare(cls) -> Upstream:
+        """Return the upstream. Raises `UsageError`."""
+        return upstream_of(cls.to, True, timeout=cls.timeout)
+
+    def handle(self) -> None:
+        target = self.prepare()
+        with target.connect(self.timeout) as upstream:
+            for answer in self._ask(upstream, target.text):
+                self._send_back(answer)
+
+    def _ask(self, upstream: socket.socket, name: str) -> Iterator[bytes]:
+        deadline = monotonic() + self.timeout
+        answered = 0
+        try:
+            upstream.send(self.packet)
+            while answered < self.answers:
+                upstream.settimeout(max(0.001, deadline - monotonic()))
+                answer = upstream.recv(LONGEST_DATAGRAM)
+                answered += 1
+                yield answer
+        except TimeoutError:
+            if not answered:  # otherwise there are no more than those
+                raise TimeoutError(f"{name} has not answered") from None
+        except OSError as error:
+            raise UpstreamError(f"cannot ask {name}: {error.strerror}") from error
+
+    def _send_back(self, answer: bytes) -> None:
+        if not self.client_address:
+            return  # a unix socket without a name
+        try:
+            self.socket.sendto(answer, self.client_address)
+        except OSError as error:
+            raise ConnectionResetError(f"the sender takes no answer: {error.strerror}") from error

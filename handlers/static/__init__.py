@@ -1,0 +1,72 @@
+"""Serve the files of a directory over HTTP (RFC 9110)."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import socket
+import time
+
+from srvctl import BaseRequestHandler
+from srvctl.errors import LoadError, UsageError
+
+from ..shared.append_file import directories, output
+from .http import Conversation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from srvctl.loader.builtin import Needs
+
+    from ..shared.append_file import Output
+
+# /etc/mime.types and its like are read here, once a worker, and not in each of its children.
+mimetypes.init()
+
+
+class Stream(BaseRequestHandler):
+    """Answer GET and HEAD until the client has no more requests.
+
+    Only what is below ``directory`` is served, and nothing whose name, or that of a directory on the way to it, begins
+    with a dot; a symbolic link counts as where it leads to.
+    """
+
+    directory: str = "."
+    listing: bool = True
+    index: str = "index.html"
+    well_known: bool = False
+    timeout: float = 30.0
+    access_log: str = ""
+
+    @classmethod
+    def prepare(cls) -> tuple[bytes, Output | None]:
+        """Return the directory's real path and where requests are noted. Raises `UsageError` and `LoadError`."""
+        if not 0 < cls.timeout < float("inf"):
+            raise UsageError("set", f"timeout={cls.timeout:g}", "expected a number of seconds above 0")
+        try:
+            root = os.fsencode(os.path.realpath(cls.directory, strict=True))
+            os.scandir(root).close()
+        except OSError as error:
+            raise LoadError("serve", f"directory {cls.directory!r}", error.strerror or str(error)) from error
+        return root, output(cls.access_log, 0o640) if cls.access_log else None
+
+    @classmethod
+    def needs(cls) -> Needs:
+        """Return what a sandbox must leave it."""
+        from srvctl.loader.builtin import Needs
+
+        return Needs(reads=(cls.directory,), writes=directories(cls.access_log))
+
+    def handle(self) -> None:
+        self.root, log = self.prepare()
+        self.noted = log and log.opened()
+        if self.request.family in (socket.AF_INET, socket.AF_INET6):
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        Conversation(self)
+
+    def note(self, request: str, status: int, sent: int) -> None:
+        """Append a line in the Common Log Format to the access log, if there is one; a request is a client's word."""
+        if self.noted:
+            peer = self.client_address[0] if isinstance(self.client_address, tuple) else "-"
+            when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
+            shown = request.encode("unicode_escape").decode().replace('"', r"\"")
+            self.noted.append(f'{peer} - - [{when}] "{shown}" {status} {sent}\n'.encode())

@@ -1,0 +1,243 @@
+"""HTTP for files, on top of `http.server`: what `srvctl.handlers.static` says to a client."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import socket
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler
+from time import monotonic
+from urllib.parse import quote_from_bytes
+
+from srvctl import StreamRequestHandler
+
+from .conditions import Unsatisfiable, is_unchanged, wanted_range
+from .tree import Tree, path_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
+
+    from . import Stream
+
+# Of the line and headers of one request; http.client alone would take 100 headers of 64 KiB.
+MOST_HEAD_BYTES = 64 * 1024
+# A file up to this goes with its headers in one write; a longer one by sendfile(2), in pieces that are seen in the log.
+SMALL_BYTES = 64 * 1024
+PIECE_BYTES = 1024 * 1024
+
+
+class Conversation(SimpleHTTPRequestHandler):
+    """The requests of one connection; the whole of it is in the constructor. `handler` has the options."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, handler: Stream) -> None:
+        self.handler = handler
+        self.tree = Tree(handler.root, handler.well_known)
+        self.timeout = handler.timeout  # type: ignore[misc]
+        super().__init__(handler.request, handler.client_address, handler.server)
+
+    def setup(self) -> None:
+        StreamRequestHandler.setup(self)  # type: ignore[arg-type]  # our files: their write says what went
+        self.rfile.close()
+        self._reader = _Reader(self.connection)
+        self.rfile = io.BufferedReader(self._reader)
+
+    def finish(self) -> None:
+        StreamRequestHandler.finish(self)  # type: ignore[arg-type]
+
+    def handle_one_request(self) -> None:
+        self._reader.begin(self.timeout or 0.0)
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if self.request_version == "HTTP/1.1" and "Host" not in self.headers:  # RFC 9112, 3.2
+            self.send_error(HTTPStatus.BAD_REQUEST, "Host is missing")
+            return False
+        # A body is not read: what is in it must not be taken for the next request.
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+        if getattr(self.server, "draining", False):
+            self.close_connection = True
+        return True
+
+    def do_GET(self) -> None:
+        file = self.send_head()
+        if file:
+            file.close()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _refuse_method(self) -> None:
+        self.close_connection = True
+        self._answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
+
+    def send_head(self) -> Any:
+        """Answer the request; return the file to close, if one was opened."""
+        path = path_of(self.path)
+        real = self.tree.find(path)
+        if real is None:
+            return self._answer(HTTPStatus.NOT_FOUND)
+        if os.path.isdir(real):
+            if not path.endswith(b"/"):
+                return self._redirect(path + b"/")
+            index = self.handler.index and self.tree.find(path + os.fsencode(self.handler.index))
+            if not index or os.path.isdir(index):
+                return self._send_listing(path, real) if self.handler.listing else self._answer(HTTPStatus.NOT_FOUND)
+            real = index
+        elif path.endswith(b"/"):
+            return self._answer(HTTPStatus.NOT_FOUND)
+        file = self.tree.open(real)
+        if file is None:
+            return self._answer(HTTPStatus.NOT_FOUND)
+        try:
+            self._send_file(file, os.fsdecode(real))
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _redirect(self, path: bytes) -> None:
+        # With one slash in front: with two, what follows would be another host, RFC 3986, 4.2.
+        query = self.path.partition("?")[1] + self.path.partition("?")[2]
+        self._answer(HTTPStatus.MOVED_PERMANENTLY, {"Location": "/" + quote_from_bytes(path.lstrip(b"/")) + query})
+
+    def _send_listing(self, path: bytes, real: bytes) -> None:
+        title = _shown(b"/" + path.strip(b"/"))
+        try:
+            names = [(quote_from_bytes(n), _shown(n)) for n in self.tree.entries(real)]
+        except OSError:
+            self._answer(HTTPStatus.NOT_FOUND)
+            return
+        items = "".join(f'<li><a href="./{link}">{name}</a></li>\n' for link, name in names)
+        page = (
+            f'<!DOCTYPE html>\n<meta charset="utf-8">\n<title>{title}</title>\n<h1>{title}</h1>\n<ul>\n{items}</ul>\n'
+        )
+        self._answer(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
+
+    def _send_file(self, file: BinaryIO, name: str) -> None:
+        found = os.fstat(file.fileno())
+        headers = {
+            "Content-Type": self.guess_type(name),
+            "Last-Modified": self.date_time_string(int(found.st_mtime)),
+            "ETag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
+            "Accept-Ranges": "bytes",
+            "X-Content-Type-Options": "nosniff",
+        }
+        etag, modified = headers["ETag"], headers["Last-Modified"]
+        if is_unchanged(self.headers, etag, int(found.st_mtime)):
+            self._answer(HTTPStatus.NOT_MODIFIED, {"ETag": etag}, None)
+            return
+        try:
+            part = wanted_range(self.headers, etag, modified, found.st_size) if self.command == "GET" else None
+        except Unsatisfiable:
+            whole = {"Content-Range": f"bytes */{found.st_size}"}
+            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, whole)
+            return
+        if part:
+            headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{found.st_size}"
+            self._send(HTTPStatus.PARTIAL_CONTENT, headers, file, *part)
+        else:
+            self._send(HTTPStatus.OK, headers, file, 0, found.st_size)
+
+    def _send(self, status: HTTPStatus, headers: dict[str, str], file: BinaryIO, start: int, stop: int) -> None:
+        count = stop - start
+        head = self._head(status, headers, count)
+        if self.command == "HEAD":
+            sent = 0
+            self.wfile.write(head)
+        elif count <= SMALL_BYTES:
+            body = os.pread(file.fileno(), count, start)
+            sent = len(body)
+            self.wfile.write(head + body)
+        else:
+            self.wfile.write(head)
+            sent = self._send_pieces(file, start, count)
+        if sent < count and self.command != "HEAD":
+            self.close_connection = True  # the file has become shorter; so has what the client gets, and it sees that
+        self.handler.note(self.requestline, status, sent)
+
+    def _send_pieces(self, file: BinaryIO, start: int, count: int) -> int:
+        sent = 0
+        while sent < count:
+            piece = self.connection.sendfile(file, start + sent, min(PIECE_BYTES, count - sent))
+            if not piece:
+                break
+            sent += piece
+        return sent
+
+    def _answer(self, status: HTTPStatus, headers: dict[str, str] | None = None, body: bytes | None = b"") -> None:
+        """Send a whole answer: `body`, the words of `status` where that is empty, or none at all for None."""
+        if body == b"":
+            body = f"{status.value} {status.phrase}\n".encode()
+        headers = dict(headers or {})
+        if body is not None:
+            headers.setdefault("Content-Type", "text/plain; charset=utf-8")
+        head = self._head(status, headers, None if body is None else len(body))
+        shown = b"" if body is None or self.command == "HEAD" else body
+        self.wfile.write(head + shown)
+        self.handler.note(self.requestline, status, len(shown))
+
+    def _head(self, status: HTTPStatus, headers: dict[str, str], length: int | None) -> bytes:
+        if self.request_version == "HTTP/0.9":
+            return b""
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", f"Date: {self.date_time_string()}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
+        if self.close_connection:
+            lines.append("Connection: close")
+        elif self.request_version == "HTTP/1.0":
+            lines.append("Connection: keep-alive")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def version_string(self) -> str:
+        return "srvctl"  # in an error of http.server's: no versions of anything
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        self.handler.note(self.requestline, int(code), 0)  # of an error of http.server's
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass  # srvctl logs
+
+
+# Every other method of RFC 9110 and 5789; a word that is none is answered by http.server, with 501.
+for _method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"):
+    setattr(Conversation, f"do_{_method}", Conversation._refuse_method)
+
+
+class _Reader(io.RawIOBase):
+    """What comes, within the time and the bytes that one request may take, however it trickles in."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def begin(self, seconds: float) -> None:
+        """Allow for one request more."""
+        self._deadline, self._left = monotonic() + seconds, MOST_HEAD_BYTES
+        self._seconds = seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if not self._left:
+            raise ConnectionAbortedError(f"the head of a request is longer than {MOST_HEAD_BYTES} bytes")
+        self._connection.settimeout(max(0.001, self._deadline - monotonic()))
+        try:
+            with memoryview(buffer)[: self._left] as room:
+                count = self._connection.recv_into(room)
+        finally:
+            self._connection.settimeout(self._seconds)
+        self._left -= count
+        return count
+
+
+def _shown(name: bytes) -> str:
+    return html.escape(name.decode(errors="backslashreplace"))

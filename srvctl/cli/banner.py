@@ -1,0 +1,25 @@
+"""What a person at a terminal sees when the server is ready; rich is imported here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+
+from srvctl.config.settings import Settings
+
+
+def show(address: str, mix_ins: list[str], handler: str, file: str, settings: Settings) -> None:
+    """Write the banner to standard error."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row("address", Text(address, style="green"))
+    rows.add_row("server", Text(" -> ".join(mix_ins)))
+    rows.add_row("program" if settings.program else "handler", Text(f"{handler}  ({file})"))
+    rows.add_row("model", Text(f"--{settings.model}, at most {settings.max} at a time"))
+    rows.add_row("stop", Text(f"Ctrl-C, or kill {os.getpid()}; once more: now"))
+    Console(stderr=True, highlight=False).print(Panel(rows, title="srvctl", title_align="left", expand=False))

@@ -1,0 +1,215 @@
+"""Addresses as text and as values; pure: nothing here opens, resolves or looks anything up.
+
+The words and the rules are Go's (``net.Listen``) and systemd's (``ListenStream=``), because people
+know those. Host and service names stay names here; `srvctl.listener.listener` resolves them, once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import namedtuple
+from enum import Enum
+
+from srvctl.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# sizeof(sun_path), unix(7). A name in the file system also needs its terminating null byte.
+UNIX_PATH_MAX = 108
+PORT_MAX = 65535
+VMADDR_CID_ANY = 0xFFFFFFFF  # vsock(7)
+
+
+class Family(Enum):
+    """The first word of the command line: an address family and a socket type."""
+
+    TCP = "tcp", "ip", 0, socket.SOCK_STREAM
+    TCP4 = "tcp4", "ip", 4, socket.SOCK_STREAM
+    TCP6 = "tcp6", "ip", 6, socket.SOCK_STREAM
+    UDP = "udp", "ip", 0, socket.SOCK_DGRAM
+    UDP4 = "udp4", "ip", 4, socket.SOCK_DGRAM
+    UDP6 = "udp6", "ip", 6, socket.SOCK_DGRAM
+    UNIX = "unix", "unix", 0, socket.SOCK_STREAM
+    UNIX_DGRAM = "unix-dgram", "unix", 0, socket.SOCK_DGRAM
+    UNIX_SEQPACKET = "unix-seqpacket", "unix", 0, socket.SOCK_SEQPACKET
+    VSOCK = "vsock", "vsock", 0, socket.SOCK_STREAM
+    FD = "fd", "fd", 0, None
+
+    def __init__(self, word: str, domain: str, version: int, type: socket.SocketKind | None) -> None:
+        self.word = word
+        self.domain = domain  # how the address is written: ip, unix, vsock or fd
+        self.version = version  # of IP: 4, 6, or 0 for both
+        self.type = type  # None: the descriptor knows
+
+    @classmethod
+    def named(cls, word: str) -> Family:
+        """Return the family that is written `word`. Raises `UsageError`."""
+        for family in cls:
+            if family.word == word:
+                return family
+        raise UsageError("serve", repr(word), f"no such family; expected {', '.join(f.word for f in cls)}")
+
+
+class InternetAddress(namedtuple("InternetAddress", "host port")):
+    """A host (name, number, or empty for every interface) and a port (number or service name)."""
+
+    __slots__ = ()
+
+
+class UnixAddress(namedtuple("UnixAddress", "name")):
+    """A path, or ``@name`` in the abstract namespace."""
+
+    __slots__ = ()
+
+    @property
+    def is_abstract(self) -> bool:
+        return bool(self.name.startswith("@"))
+
+    @property
+    def sockaddr(self) -> str:
+        """What bind(2) takes: the abstract namespace is spelled with a leading null byte."""
+        name: str = self.name
+        return "\0" + name[1:] if self.is_abstract else name
+
+
+class VsockAddress(namedtuple("VsockAddress", "cid port")):
+    """A context id and a port, vsock(7)."""
+
+    __slots__ = ()
+
+
+class Descriptor(namedtuple("Descriptor", "number name")):
+    """A descriptor that was inherited: by its number, or by its name in LISTEN_FDNAMES (number -1)."""
+
+    __slots__ = ()
+
+
+if TYPE_CHECKING:
+    Address = InternetAddress | UnixAddress | VsockAddress | Descriptor
+
+
+def parse(family: Family, text: str) -> Address:
+    """Read `text` as an address of `family`. Raises `UsageError` with the value and what was expected."""
+    if not text or "\0" in text:
+        raise _wrong(family, text, "it is empty" if not text else "it has a null byte in it")
+    return {"ip": _parse_ip, "unix": _parse_unix, "vsock": _parse_vsock, "fd": _parse_fd}[family.domain](family, text)
+
+
+def _wrong(family: Family, text: str, why: str) -> UsageError:
+    return UsageError("parse", f"{family.word} address {text!r}", why)
+
+
+def _parse_ip(family: Family, text: str) -> Address:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or not rest.startswith(":") or not host:
+            raise _wrong(family, text, "expected [HOST]:PORT")
+        port = rest[1:]
+    elif ":" in text:
+        host, _, port = text.rpartition(":")
+        if ":" in host:
+            raise _wrong(family, text, "an IPv6 address is written in brackets, [::1]:9000")
+    else:
+        host, port = "", text
+        if not port.isdecimal():
+            raise _wrong(family, text, "expected HOST:PORT or :PORT")
+    if not port:
+        raise _wrong(family, text, "the port is missing")
+    if port.lstrip("+-").isdecimal():
+        return InternetAddress(host, _number(family, text, "port", port, PORT_MAX))
+    return InternetAddress(host, port)
+
+
+def _parse_unix(family: Family, text: str) -> Address:
+    size = len(os.fsencode(text))
+    limit = UNIX_PATH_MAX if text.startswith("@") else UNIX_PATH_MAX - 1
+    if size > limit:
+        raise _wrong(family, text, f"it has {size} bytes, and the kernel takes {limit}")
+    if text == "@":
+        raise _wrong(family, text, "expected @NAME or a path")
+    return UnixAddress(text)
+
+
+def _parse_vsock(family: Family, text: str) -> Address:
+    cid, colon, port = text.rpartition(":")
+    if not colon:
+        raise _wrong(family, text, "expected CID:PORT or :PORT")
+    return VsockAddress(
+        _number(family, text, "CID", cid, 0xFFFFFFFF) if cid else VMADDR_CID_ANY,
+        _number(family, text, "port", port, 0xFFFFFFFF),
+    )
+
+
+def _parse_fd(family: Family, text: str) -> Address:
+    if text.lstrip("+-").isdecimal():
+        return Descriptor(_number(family, text, "descriptor", text, 2**31 - 1), "")
+    return Descriptor(-1, text)
+
+
+def _number(family: Family, text: str, what: str, digits: str, most: int) -> int:
+    try:
+        value = int(digits)
+    except ValueError:
+        raise _wrong(family, text, f"{what} {digits!r} is not a number") from None
+    if not 0 <= value <= most:
+        raise _wrong(family, text, f"{what} {digits} is not between 0 and {most}")
+    return value
+
+
+def unmapped(sockaddr: Any) -> Any:
+    """Return an IPv4 peer of a dual-stack socket (``::ffff:192.0.2.1``) with its address as IPv4.
+
+    The shape is kept (four items, as the socket is AF_INET6), so that a handler that looks at
+    ``client_address[0]`` and an access rule see the same address on ``tcp`` as on ``tcp4``.
+    """
+    if type(sockaddr) is tuple and len(sockaddr) == 4 and sockaddr[0][:7].lower() == "::ffff:":
+        return (sockaddr[0][7:], *sockaddr[1:]) if "." in sockaddr[0] else sockaddr
+    return sockaddr
+
+
+def mapped(sockaddr: Any) -> Any:
+    """Undo `unmapped`: return what sendto(2) on an AF_INET6 socket takes."""
+    if type(sockaddr) is tuple and len(sockaddr) == 4 and ":" not in sockaddr[0]:
+        return ("::ffff:" + sockaddr[0], *sockaddr[1:])
+    return sockaddr
+
+
+def format_sockaddr(sockaddr: Any) -> str:
+    """Write an address as the socket module gives it: ``192.0.2.1:9``, ``[::1]:9``, ``/tmp/s``, ``@name``.
+
+    A unix peer that has no name is ``-``.
+    """
+    if type(sockaddr) is tuple:
+        host, port = sockaddr[0], sockaddr[1]
+        return f"[{host}]:{port}" if type(host) is str and ":" in host else f"{host}:{port}"
+    if type(sockaddr) is bytes:
+        sockaddr = os.fsdecode(sockaddr)
+    if not sockaddr:
+        return "-"
+    return "@" + sockaddr[1:] if sockaddr[0] == "\0" else str(sockaddr)
+
+
+_SCHEMES = {
+    (socket.AF_INET, socket.SOCK_STREAM): "tcp://",
+    (socket.AF_INET, socket.SOCK_DGRAM): "udp://",
+    (socket.AF_INET6, socket.SOCK_STREAM): "tcp://",
+    (socket.AF_INET6, socket.SOCK_DGRAM): "udp://",
+    (socket.AF_UNIX, socket.SOCK_STREAM): "unix://",
+    (socket.AF_UNIX, socket.SOCK_DGRAM): "unix-dgram://",
+    (socket.AF_UNIX, socket.SOCK_SEQPACKET): "unix-seqpacket://",
+}
+
+
+def format_bound(sock: socket.socket) -> str:
+    """Write where `sock` is bound, as ``--announce`` does: ``tcp://127.0.0.1:41234``, ``unix:///tmp/s``."""
+    domain, type_, name = sock.family, sock.type, sock.getsockname()
+    vsock = getattr(socket, "AF_VSOCK", None)
+    if domain == vsock:
+        return f"vsock://{'' if name[0] == VMADDR_CID_ANY else name[0]}:{name[1]}"
+    text = format_sockaddr(name)
+    if domain == socket.AF_UNIX and text[:1] not in ("-", "@"):
+        text = os.path.abspath(text)  # a relative one is of no use to whoever reads it elsewhere
+    return _SCHEMES.get((domain, type_), f"{int(domain)}/{int(type_)}://") + text

@@ -1,0 +1,147 @@
+"""Launch what settings ask for: the handler's name, the socket, a worker, and the word that it is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+
+from srvctl.cli import banner
+from srvctl.config.settings import Settings
+from srvctl.errors import ExitStatus, from_os_error
+from srvctl.listener.listener import Listener, open_listener
+from srvctl.loader import builtin
+from srvctl.net.address import Family
+from srvctl.runtime import log
+from srvctl.supervisor import upgrade
+from srvctl.supervisor.signals import Signals
+from srvctl.supervisor.supervisor import Supervisor
+from srvctl.systemd import protocol as systemd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from srvctl.supervisor.worker_process import WorkerProcess
+
+
+def launch(settings: Settings, booted: WorkerProcess | None = None) -> ExitStatus:
+    """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
+
+    Takes over the signals and the log of the process, and closes standard output when it has announced. `booted` is a
+    worker that waits to be told; it stays the caller's until it is.
+    """
+    if upgrade.is_rehearsal():
+        return ExitStatus.OK  # the command line is read, everything is imported
+    connection = _handed_over(settings)  # first of all: standard error may be the client
+    style, threshold = _log_style(settings)
+    sink = log.configure(style, threshold)
+    target, is_ready_made = _resolved(settings)
+    if connection is not None:
+        from srvctl.worker import inetd
+
+        return inetd.serve_one(settings, connection, target, is_ready_made)
+    state = upgrade.handed_over()
+    with _started(settings, state) as (signals, listener):
+        setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
+
+        def on_ready(said: dict[str, Any]) -> None:
+            _tell(settings, listener, said, style)
+
+        supervisor = Supervisor(settings, listener, signals, setup, on_ready)
+        sink.attend(supervisor.loop)
+        return supervisor.run(state["workers"] if state else None, booted)
+
+
+def _handed_over(settings: Settings) -> socket.socket | None:
+    """Return the connection that ``fd N`` is, as from inetd, or None."""
+    if settings.family != Family.FD.word or not settings.address.isdecimal():
+        return None
+    from srvctl.worker import inetd  # with a server's parts, which a supervisor has no use for
+
+    connection = inetd.connected_socket(int(settings.address))
+    return connection and inetd.free_standard_descriptors(connection)
+
+
+def check(settings: Settings) -> dict[str, str]:
+    """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
+    log.configure("text", log.ERROR)
+    target, is_ready_made = _resolved(settings)
+    with _started(settings) as (signals, listener):
+        setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
+        said: dict[str, Any] = {}
+        supervisor = Supervisor(settings, listener, signals, setup, said.update)
+        supervisor.check()
+    return {
+        "address": listener.address,
+        "server": said["name"],
+        "mix-ins": " -> ".join(said["mix_ins"]),
+        "program" if settings.program else "handler": f"{settings.served_by} ({said['file']})",
+    }
+
+
+def _resolved(settings: Settings) -> tuple[str, bool]:
+    """Return what a worker imports, and whether it is a ready-made handler; a program is found by the worker."""
+    return ("", False) if settings.program else builtin.resolve(settings.handler)
+
+
+@contextlib.contextmanager
+def _started(settings: Settings, state: dict[str, Any] | None = None) -> Iterator[tuple[Signals, Listener]]:
+    """Take the signals and open the listener, or take it over; give both up at the end. Raises `LaunchError`."""
+    try:
+        with contextlib.ExitStack() as undo:
+            signals = Signals()
+            # Before the socket is bound: from there on a signal has something to clean up.
+            signals.take()
+            undo.callback(signals.give_back)
+            upgrade.admit_signals()
+            listener = Listener.adopt(state["listener"]) if state else open_listener(settings)
+            if not settings.fd_store:  # the socket stays with the service manager, and so does its file
+                undo.callback(listener.unlink)
+            undo.callback(listener.close)
+            yield signals, listener
+    except OSError as error:  # no descriptor for the loop, say
+        raise from_os_error("run", "the server", error) from error
+
+
+def _setup(
+    settings: Settings, listener: Listener, target: str, is_ready_made: bool, style: str, threshold: int, is_check: bool
+) -> dict[str, Any]:
+    """Return what a worker is told first."""
+    return {
+        "settings": settings.to_wire(),
+        "target": target,
+        "is_ready_made": is_ready_made,
+        "is_own": listener.is_own,
+        "address": listener.address,
+        "log_style": style,
+        "log_threshold": threshold,
+        "is_check": is_check,
+    }
+
+
+def _log_style(settings: Settings) -> tuple[str, int]:
+    threshold = log.DEBUG if settings.verbose else log.WARNING if settings.quiet else log.INFO
+    if settings.log_format == "json":
+        return "json", threshold
+    if systemd.is_journal(2):
+        return "journal", threshold
+    return "terminal" if log.to_terminal() else "text", threshold
+
+
+def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
+    """Tell everyone who waits for it that the server is ready."""
+    if style == "terminal" and not settings.quiet:
+        banner.show(listener.address, said["mix_ins"], settings.served_by, said["file"], settings)
+    else:
+        log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max)
+    if settings.announce and sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it
+            sys.stdout.write(listener.address + "\n")
+            sys.stdout.flush()
+        # Closed for the reader, and not for us: the next descriptor that is opened must not become 1.
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(null, 1)
+        os.close(null)

@@ -1,0 +1,280 @@
+"""From a dotted path to a handler, in an interpreter of its own as in a worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.launched import PATIENCE, clean_environment
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+CHECKOUT = Path(__file__).parents[2]
+
+SCRIPT = """
+import sys
+sys.path.append(sys.argv[1])
+from srvctl.errors import LaunchError
+from srvctl.loader.importer import load
+target, is_ready_made, is_stream, *assignments = sys.argv[2:]
+try:
+    loaded = load(target, is_ready_made == "1", is_stream == "1", [tuple(a.split("=")) for a in assignments])
+except LaunchError as error:
+    print(f"{int(error.status)} {error}")
+    print(error.detail, end="")
+else:
+    import socket
+    assert hasattr(socket, "AF_INET"), socket.__file__
+    print("loaded", getattr(loaded.handler, "__qualname__", loaded.handler), loaded.file)
+"""
+
+
+@pytest.fixture
+def load(place: Path):  # type: ignore[no-untyped-def]
+    """Load a handler as a worker started in `place` does; return what was said."""
+
+    def run(target: str, *assignments: str, ready_made: bool = False, stream: bool = True) -> str:
+        words = [str(CHECKOUT), target, str(int(ready_made)), str(int(stream)), *assignments]
+        return subprocess.run(
+            [sys.executable, "-P", "-c", SCRIPT, *words],
+            cwd=place,
+            env=clean_environment(PYTHONPATH=str(place / "installed")),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        ).stdout
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("myapp:Echo", "Echo"),
+        ("myapp.Echo", "Echo"),
+        ("myapp.py:Echo", "Echo"),
+        ("./myapp.py:Echo", "Echo"),
+        ("myapp:function", "function"),
+        ("http.server:SimpleHTTPRequestHandler", "SimpleHTTPRequestHandler"),
+        ("socketserver.StreamRequestHandler", "StreamRequestHandler"),
+    ],
+)
+def test_a_handler_is_found_by(load, target: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    """A module and a name, joined either way, or a file and a name."""
+    assert load(target).startswith(f"loaded {name} /")
+
+
+def test_a_name_in_a_class_in_a_package_is_found(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """The longest part that is a module is the module."""
+    (place / "package").mkdir()
+    (place / "package" / "__init__.py").write_text("")
+    (place / "package" / "mod.py").write_text("class Outer:\n    class Inner:\n        pass\n")
+    assert load("package.mod.Outer.Inner").startswith("loaded Outer.Inner ")
+    assert load("package.mod:Outer.Inner").startswith("loaded Outer.Inner ")
+
+
+@pytest.mark.parametrize(("stream", "name"), [(True, "Stream"), (False, "Datagram")])
+def test_a_ready_made_module_has_a_class_for_each_type(load, stream: bool, name: str) -> None:  # type: ignore[no-untyped-def]
+    """Which one is taken is the socket's doing."""
+    assert load("srvctl.handlers.echo", ready_made=True, stream=stream).startswith(f"loaded {name} ")
+
+
+def test_attributes_are_set(load) -> None:  # type: ignore[no-untyped-def]
+    """Or refused, as a usage error."""
+    assert load("myapp:Greet", "times=3").startswith("loaded ")
+    assert load("myapp:Greet", "times=x").startswith("2 cannot set times='x' of handler 'myapp:Greet': ")
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [
+        ("nope:Echo", "there is no module 'nope' in "),
+        ("nope.mod.Echo", "there is no module 'nope' in "),
+        ("myapp.sub:Echo", "there is no module 'myapp.sub' in "),
+        ("myapp:Nope", "there is no 'Nope' in module 'myapp'; it has "),
+        ("myapp.Nope", "there is no 'Nope' in module 'myapp'; it has "),
+        ("myapp:not_a_handler", "it is not a handler: int objects cannot be called; expected "),
+        ("myapp:two_arguments", "it is not a handler: it takes 2 arguments; expected "),
+        ("nope.py:Echo", "there is no file '/"),
+        ("myapp.py", "expected a name behind it"),
+        ("1x:Echo", "'1x' is not the name of a module"),
+        (":Echo", "'' is not the name of a module"),
+        ("nope", "expected MODULE:NAME, or a ready-made handler"),
+        ("myapp:Upper", "it is made for datagrams (DatagramRequestHandler), and this socket is for connections"),
+    ],
+)
+def test_what_cannot_be_loaded_is_told_apart(load, target: str, error: str) -> None:  # type: ignore[no-untyped-def]
+    """In one line, with status 78."""
+    said = load(target)
+    assert said.startswith(f"78 cannot load handler '{target}': {error}")
+    assert said.count("\n") == 1
+
+
+def test_a_stream_handler_is_refused_for_datagrams(load) -> None:  # type: ignore[no-untyped-def]
+    """The standard library's too."""
+    why = "it is made for connections (StreamRequestHandler), and this socket is for datagrams"
+    assert why in load("myapp:Echo", stream=False)
+    assert why in load("http.server:SimpleHTTPRequestHandler", stream=False)
+    assert load("myapp:Anything", stream=False).startswith("loaded ")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "def handler(request, client_address, server): pass",
+        "def handler(*args): pass",
+        "def handler(request, client_address, server, more=None): pass",
+        "class Callable:\n    def __call__(self, *args): pass\nhandler = Callable()",
+        "from functools import partial\ndef f(a, b, c, d): pass\nhandler = partial(f, 1)",
+        "class handler:\n    def __init__(self, request, client_address, server): pass",
+    ],
+)
+def test_whatever_can_be_called_with_three_arguments_is_a_handler(load, place: Path, function: str) -> None:  # type: ignore[no-untyped-def]
+    """The contract is the standard library's."""
+    (place / "mine.py").write_text(function + "\n")
+    assert load("mine:handler").startswith("loaded ")
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("async def handler(a, b, c): pass", "a coroutine function is not called but awaited"),
+        ("def handler(): pass", "it takes 0 arguments"),
+        ("def handler(a, b, c, d): pass", "it takes 4 arguments"),
+        ("def handler(a, b=1): pass", "it takes 1 to 2 arguments"),
+        ("def handler(a, b, c, *, d): pass", "it takes 3 arguments"),
+        ("class handler:\n    def __init__(self): pass", "it takes 1 arguments"),
+        ("handler = 'text'", "str objects cannot be called"),
+        ("handler = None", "NoneType objects cannot be called"),
+    ],
+)
+def test_what_cannot_be_called_so_is_not_a_handler(load, place: Path, function: str, why: str) -> None:  # type: ignore[no-untyped-def]
+    """Found at start, and not with the first client."""
+    (place / "mine.py").write_text(function + "\n")
+    assert f"it is not a handler: {why}" in load("mine:handler")
+
+
+PREPARED = """
+from srvctl import StreamRequestHandler
+from srvctl.errors import NoPermission, UsageError
+class Stream(StreamRequestHandler):
+    file: str = ""
+    @classmethod
+    def prepare(cls):
+        {body}
+"""
+
+
+@pytest.fixture
+def install(place: Path):  # type: ignore[no-untyped-def]
+    """Write the module `mine` where packages are installed."""
+    (place / "installed").mkdir()
+    return (place / "installed" / "mine.py").write_text
+
+
+def test_a_ready_made_handler_is_prepared_when_its_attributes_are_set(load, install) -> None:  # type: ignore[no-untyped-def]
+    """Its class method is called, on the class that serves; a user's own of that name is not."""
+    install(PREPARED.format(body='print("prepared", cls.__name__, cls.file)'))
+    assert load("mine", "file=out", ready_made=True).splitlines()[0] == "prepared Stream out"
+    assert load("mine:Stream", "file=out", ready_made=True).splitlines()[0] == "prepared Stream out"
+    assert load("mine:Stream", "file=out").startswith("loaded Stream ")
+
+
+@pytest.mark.parametrize(
+    "attribute", ["def prepare(self): raise ValueError", "prepare = None", "prepare = print", "prepare: str = ''"]
+)
+def test_what_is_not_a_class_method_is_not_how_a_handler_is_prepared(load, install, attribute: str) -> None:  # type: ignore[no-untyped-def]
+    """It is for the handler's own requests."""
+    source = f"from srvctl import StreamRequestHandler\nclass Stream(StreamRequestHandler):\n    {attribute}\n"
+    install(source)
+    assert load("mine", ready_made=True).startswith("loaded Stream ")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('raise UsageError("set", f"file={cls.file!r}", "not that one")', "2 cannot set file='out': not that one\n"),
+        ('raise NoPermission("open", cls.file, "it is secret")', "77 cannot open out: it is secret\n"),
+    ],
+)
+def test_a_handler_says_itself_what_it_cannot_serve_with(load, install, body: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    """In one line, and with the status of its error."""
+    install(PREPARED.format(body=body))
+    assert load("mine", "file=out", ready_made=True) == said
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("open('nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere'"),
+        ("raise ValueError('two\\nlines')", "ValueError: two"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_handler_that_cannot_be_prepared_is_shown_with_its_own_frames(load, install, body, why) -> None:  # type: ignore[no-untyped-def]
+    """As a module that fails to import is."""
+    install(PREPARED.format(body=body))
+    first, *detail = load("mine", ready_made=True).splitlines()
+    assert first == f"78 cannot prepare handler 'mine': {why}"
+    assert any("mine.py" in line for line in detail)
+    assert not any("loading.py" in line for line in detail)
+
+
+@pytest.mark.parametrize("target", ["mine:Echo", "mine.Echo", "mine.py:Echo"])
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("def deep():\n    raise ValueError('two\\nlines')\ndeep()", "ValueError: two"),
+        ("import nope_at_all", "ModuleNotFoundError: No module named 'nope_at_all'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("def broken(:", "SyntaxError: invalid syntax"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_a_module_that_fails_to_import_is_shown_with_its_own_frames(load, place, target, code, why) -> None:  # type: ignore[no-untyped-def]
+    """And without those of srvctl and of the import system."""
+    (place / "mine.py").write_text(code + "\n")
+    first, *detail = load(target).splitlines()
+    assert first == f"78 cannot load handler '{target}': module 'mine' failed to import: {why}"
+    assert any("mine.py" in line for line in detail)
+    assert not any("loading.py" in line or "importlib" in line for line in detail)
+
+
+def test_a_file_beside_the_module_replaces_nothing_of_the_standard_library(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """Promise P27: neither for the handler nor for srvctl."""
+    for name in ("socket", "logging", "enum", "selectors"):
+        (place / f"{name}.py").write_text("raise SystemExit('planted')\n")
+    (place / "mine.py").write_text("import logging, selectors, socket\nlogging.INFO\ndef handler(a, b, c): pass\n")
+    assert load("mine:handler").startswith("loaded ")
+    assert load("mine.py:handler").startswith("loaded ")
+
+
+def test_a_file_may_be_called_as_a_module_of_the_standard_library(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """It is the handler's file, and nobody's ``socket``."""
+    (place / "socket.py").write_text("def handler(a, b, c): pass\n")
+    assert load("./socket.py:handler").startswith("loaded handler ")
+
+
+@as_root
+@pytest.mark.parametrize("target", ["myapp:Echo", "myapp.py:Echo"])
+def test_as_root_a_directory_that_others_can_write_to_is_not_searched(load, place: Path, target: str) -> None:  # type: ignore[no-untyped-def]
+    """Promise P27."""
+    place.chmod(0o777)
+    said = load(target)
+    assert said.startswith("78 ")
+    assert f"as root, directory '{place}' is not searched: others can write to it" in said
+
+
+@as_root
+@pytest.mark.parametrize("target", ["myapp:Echo", "myapp.py:Echo"])
+def test_as_root_a_file_that_others_can_write_to_is_not_run(load, place: Path, target: str) -> None:  # type: ignore[no-untyped-def]
+    """Nor one that is not root's."""
+    (place / "myapp.py").chmod(0o666)
+    assert f"as root, '{place}/myapp.py' is not run: others can write to it" in load(target)
+    (place / "myapp.py").chmod(0o644)
+    os.chown(place / "myapp.py", 65534, 65534)
+    assert f"as root, '{place}/myapp.py' is not run: user 65534 can write to it" in load(target)
