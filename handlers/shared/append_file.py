@@ -1,4 +1,4 @@
-"""A file, or standard output, to which whole records are appended; what `sink`, `syslog` and `static` write to.
+"""A file, or standard output, to which whole records are appended; what `append`, `syslog` and `static` write to.
 
 However many threads, children and workers append to the same file, a record has nothing of another one in it.
 """

@@ -20,6 +20,6 @@ def show(address: str, mix_ins: list[str], handler: str, file: str, settings: Se
     rows.add_row("address", Text(address, style="green"))
     rows.add_row("server", Text(" -> ".join(mix_ins)))
     rows.add_row("program" if settings.program else "handler", Text(f"{handler}  ({file})"))
-    rows.add_row("model", Text(f"--{settings.model}, at most {settings.max} at a time"))
+    rows.add_row("model", Text(f"--{settings.model}, at most {settings.max_connections} at a time"))
     rows.add_row("stop", Text(f"Ctrl-C, or kill {os.getpid()}; once more: now"))
     Console(stderr=True, highlight=False).print(Panel(rows, title="srvctl", title_align="left", expand=False))

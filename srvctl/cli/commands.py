@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 import srvctl
 from srvctl.cli.options import GroupedOption, click_options, write_options
-from srvctl.config.settings import MODELS, Settings
+from srvctl.config.settings import MODELS, RENAMED, Settings, envvar
 from srvctl.errors import ExitStatus, LaunchError, UsageError, from_os_error
 from srvctl.net.address import Family
 from srvctl.runtime import log
@@ -121,17 +121,25 @@ def _family_command(family: Family, run: Callable[..., None], more: tuple[click.
 
 
 def _settle(family: Family, address: str, handler: str, program: tuple[str, ...], given: dict[str, Any]) -> Settings:
+    _refuse_old_variables()
     model = _chosen_model({model: given.pop(model) for model in MODELS}, "fork" if program else "sync")
     given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
     if "verbose" in given and "quiet" in given:
         raise UsageError("use", "--verbose and --quiet", "they exclude each other")
-    if model == "sync" and "max" in given and given["max"] != given.get("workers", 1):
+    if model == "sync" and "max_connections" in given and given["max_connections"] != given.get("workers", 1):
         raise UsageError(
             "use",
-            f"--max {given['max']}",
+            f"--max-connections {given['max_connections']}",
             "without --threads or --fork, one request is served at a time by each worker",
         )
     return Settings.settled(family.word, address, handler, model, program, **given)
+
+
+def _refuse_old_variables() -> None:
+    """Refuse an environment that sets an option by a name that it has no longer: it would be ignored without a word."""
+    for old, new in RENAMED.items():
+        if envvar(old) in os.environ:
+            raise UsageError("use", f"the variable {envvar(old)}", f"it is called {envvar(new)} now")
 
 
 def _chosen_model(flags: dict[str, bool], default: str) -> str:
@@ -297,6 +305,8 @@ def run(argv: list[str] | None = None, booted: WorkerProcess | None = None) -> i
 def _translated(error: click.ClickException) -> UsageError:
     """Put what click found into the one form of an error."""
     match error:
+        case click.NoSuchOption() if error.option_name in RENAMED:
+            return UsageError("use", error.option_name, f"it is called {RENAMED[error.option_name]} now")
         case click.NoSuchOption():
             hint = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
             return UsageError("use", f"option {error.option_name!r}", f"no such option{hint}")

@@ -42,9 +42,27 @@ else:
 
 MODELS = ("sync", "threads", "fork")
 
-# What is served at the same time unless --max says otherwise. 40 is the original's; 512 threads cost
+# What is served at the same time unless --max-connections says otherwise. 40 is the original's; 512 threads cost
 # about 40 MiB when all of them serve. A server without concurrency serves one.
 DEFAULT_MAX = {"sync": 1, "threads": 512, "fork": 40}
+
+# What options were called in 0.1.0, and what they are called now.
+RENAMED = {
+    "--drain-idle": "--drain-idle-timeout",
+    "--graceful": "--graceful-timeout",
+    "--max": "--max-connections",
+    "--max-age": "--max-worker-age",
+    "--max-rss": "--max-worker-memory",
+    "--max-served": "--max-requests",
+    "--max-served-jitter": "--max-requests-jitter",
+    "--timeout": "--max-duration",
+}
+
+
+def envvar(flag: str) -> str:
+    """Return the name of the environment variable that an option can come from."""
+    return "SRVCTL_" + flag[2:].replace("-", "_").upper()
+
 
 # Between SIGTERM and SIGKILL for a program that is cut. A stop takes so much longer than its deadline at most.
 TERM_SECONDS = 2.0
@@ -108,7 +126,7 @@ class Option(Generic[T]):
     @property
     def envvar(self) -> str:
         """The environment variable that the option can come from."""
-        return "SRVCTL_" + self.long_flag[2:].replace("-", "_").upper()
+        return envvar(self.long_flag)
 
 
 OPTIONS: list[Option[Any]] = []
@@ -131,8 +149,8 @@ class Settings:
     program: tuple[str, ...]
     values: Mapping[str, Any]
 
-    max = Option(
-        "--max",
+    max_connections = Option(
+        "--max-connections",
         0,
         "Serve at most N requests at the same time.",
         group="Concurrency",
@@ -143,14 +161,14 @@ class Settings:
     at_limit = Option(
         "--at-limit",
         "wait",
-        "When --max are being served: leave newcomers in the kernel's queue, or accept and close them.",
+        "When --max-connections are being served: leave newcomers in the kernel's queue, or accept and close them.",
         group="Concurrency",
         choices=("wait", "refuse"),
     )
     workers = Option(
         "--workers",
         1,
-        "Serve with N processes over the same socket; --max is shared out among them.",
+        "Serve with N processes over the same socket; --max-connections is shared out among them.",
         group="Workers",
         parse=parse_count,
         metavar="N",
@@ -180,8 +198,8 @@ class Settings:
         metavar="SECONDS",
         default_text="off",
     )
-    max_served = Option(
-        "--max-served",
+    max_requests = Option(
+        "--max-requests",
         0,
         "Replace a worker that has served N requests.",
         group="Workers",
@@ -189,17 +207,17 @@ class Settings:
         metavar="N",
         default_text="never",
     )
-    max_served_jitter = Option(
-        "--max-served-jitter",
+    max_requests_jitter = Option(
+        "--max-requests-jitter",
         0,
-        "Add up to N to --max-served, by chance, so that workers are not replaced together.",
+        "Add up to N to --max-requests, by chance, so that workers are not replaced together.",
         group="Workers",
         parse=parse_count,
         metavar="N",
         default_text="0",
     )
-    max_age = Option(
-        "--max-age",
+    max_worker_age = Option(
+        "--max-worker-age",
         0.0,
         "Replace a worker that has run so long.",
         group="Workers",
@@ -207,8 +225,8 @@ class Settings:
         metavar="SECONDS",
         default_text="never",
     )
-    max_rss = Option(
-        "--max-rss",
+    max_worker_memory = Option(
+        "--max-worker-memory",
         0,
         "Replace a worker that holds so much memory; a number with K, M or G behind it.",
         group="Workers",
@@ -336,8 +354,8 @@ class Settings:
         metavar="SECONDS",
         default_text="off",
     )
-    timeout = Option(
-        "--timeout",
+    max_duration = Option(
+        "--max-duration",
         0.0,
         "End a conversation that has lasted so long.",
         group="Time",
@@ -345,16 +363,16 @@ class Settings:
         metavar="SECONDS",
         default_text="off",
     )
-    graceful = Option(
-        "--graceful",
+    graceful_timeout = Option(
+        "--graceful-timeout",
         30.0,
         "On a stop, wait so long for what runs to finish; then cut it.",
         group="Time",
         parse=parse_seconds,
         metavar="SECONDS",
     )
-    drain_idle = Option(
-        "--drain-idle",
+    drain_idle_timeout = Option(
+        "--drain-idle-timeout",
         1.0,
         "On a stop, half-close a connection on which nothing has come for so long.",
         group="Time",
@@ -429,11 +447,13 @@ class Settings:
         workers = given.get("workers", 1)
         _check_fit(family, bool(program), given)
         if given.get("datagram_wait"):
-            given["max"] = 1
-        given["max"] = given.get("max") or (DEFAULT_MAX[model] if model != "sync" else workers)
-        if given["max"] < workers:
+            given["max_connections"] = 1
+        given["max_connections"] = given.get("max_connections") or (DEFAULT_MAX[model] if model != "sync" else workers)
+        if given["max_connections"] < workers:
             raise UsageError(
-                "share", f"--max {given['max']} out to {workers} workers", "expected at least one for each"
+                "share",
+                f"--max-connections {given['max_connections']} out to {workers} workers",
+                "expected at least one for each",
             )
         return cls(family, address, handler, model, given, program)
 
@@ -462,7 +482,9 @@ def _check_fit(family: str, is_program: bool, given: Mapping[str, Any]) -> None:
     if given.get("datagram_wait"):
         if family not in ("fd", "unix-dgram") and not family.startswith("udp"):
             raise UsageError("use", "--datagram-wait", f"{family} is for connections")
-        if given.get("workers", 1) > 1 or given.get("max", 1) > 1:
-            raise UsageError("use", "--datagram-wait", "one program has the socket; expected one worker, and --max 1")
+        if given.get("workers", 1) > 1 or given.get("max_connections", 1) > 1:
+            raise UsageError(
+                "use", "--datagram-wait", "one program has the socket; expected one worker, and --max-connections 1"
+            )
     elif given.get("program_stderr") == "socket" and (family == "unix-dgram" or family.startswith("udp")):
         raise UsageError("use", "--program-stderr socket", "a program that gets one datagram has no socket")

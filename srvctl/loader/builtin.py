@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 GROUP = "srvctl.handlers"
 
+# What ready-made handlers were called in 0.1.0, and what they are called now.
+RENAMED = {"sink": "append"}
+
 
 class Needs(namedtuple("Needs", "reads writes connects", defaults=((), (), ()))):
     """What a sandbox must leave a handler: directories in which it reads, directories in which it makes or appends to
@@ -46,6 +49,8 @@ def resolve(handler: str) -> tuple[str, bool]:
     for point in points:
         if point.name == handler:
             return point.value, True
+    if handler in RENAMED:
+        raise LoadError("load", f"handler {handler!r}", f"it is called {RENAMED[handler]!r} now")
     names = ", ".join(point.name for point in points) or "none is installed"
     raise LoadError(
         "load", f"handler {handler!r}", f"there is no ready-made handler of that name ({names}); expected MODULE:NAME"

@@ -17,7 +17,7 @@ _COUNTERS = {
     "exit": "served",
     "failed": "failed",
     "reset": "reset",
-    "timeout": "timed_out",
+    "max-duration": "timed_out",
     "idle": "timed_out",
     "cut": "cut",
 }

@@ -28,12 +28,12 @@ NEVER = float("inf")
 
 
 class Deadlines(Conversations):
-    """Hold conversations to ``--timeout`` and ``--idle-timeout``; no timer runs when there is nothing to hold to it."""
+    """Hold conversations to ``--max-duration`` and ``--idle-timeout``; no timer runs when none has a limit."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sweep_timer: Timer | None = None
         # The shortest that any conversation is held to, in seconds.
-        self._shortest_limit = min(self.settings.timeout or NEVER, self.settings.idle_timeout or NEVER)
+        self._shortest_limit = min(self.settings.max_duration or NEVER, self.settings.idle_timeout or NEVER)
         super().__init__(*args, **kwargs)
 
     def _begin(self, request: Any, client_address: Any) -> bool:
@@ -79,8 +79,8 @@ class Deadlines(Conversations):
         """Return when each limit is reached, as far as is known now."""
         settings = self.settings
         limits = []
-        if settings.timeout:
-            limits.append((conversation.began + settings.timeout, "timeout"))
+        if settings.max_duration:
+            limits.append((conversation.began + settings.max_duration, "max-duration"))
         if settings.idle_timeout:
             limits.append((conversation.last_moved() + settings.idle_timeout, "idle"))
         return limits

@@ -50,7 +50,7 @@ class Draining(Deadlines):
         else:
             self._close_drained_source()
         # First, for a thread that enters a conversation now: it looks at this behind the entry, and we at the table.
-        self._shortest_limit = min(self._shortest_limit, self.settings.drain_idle)
+        self._shortest_limit = min(self._shortest_limit, self.settings.drain_idle_timeout)
         self._arm_next_sweep()
         loop.call_at(self._deadline, self._cut_all)
         loop.call_soon(self._check_drained)
@@ -135,7 +135,7 @@ class Draining(Deadlines):
     def _limits(self, conversation: Conversation) -> list[tuple[float, str]]:
         limits = super()._limits(conversation)
         if self._deadline is not None and not conversation.half_closed and conversation.connection is not None:
-            limits.append((conversation.last_came() + self.settings.drain_idle, _DRAIN_IDLE))
+            limits.append((conversation.last_came() + self.settings.drain_idle_timeout, _DRAIN_IDLE))
         return limits
 
     def _on_limit(self, conversation: Conversation, limit: str) -> None:

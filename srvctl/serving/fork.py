@@ -45,7 +45,7 @@ class ForkServing(Base):
     """What a forking server has on top: the parent keeps each connection, and lingers and cuts for the child."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._meters = SharedMeters(self.settings.max)
+        self._meters = SharedMeters(self.settings.max_connections)
         self._to_fork: list[tuple[Any, Any]] = []
         self._forks_soon = False
         super().__init__(*args, **kwargs)

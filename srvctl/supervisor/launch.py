@@ -136,7 +136,7 @@ def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: s
     if style == "terminal" and not settings.quiet:
         banner.show(listener.address, said["mix_ins"], settings.served_by, said["file"], settings)
     else:
-        log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max)
+        log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")

@@ -53,10 +53,10 @@ class Supervisor:
         self.loop = Loop()
         self._patience = PATIENCE_SECONDS + settings.term_seconds
         self._roster = Roster(
-            self.loop, self._start_worker, settings.graceful, settings.start_limit, self, self._patience
+            self.loop, self._start_worker, settings.graceful_timeout, settings.start_limit, self, self._patience
         )
         self._watch = Watch(self.loop, self._roster, settings)
-        self._notices = Notices(listener.address, settings.graceful)
+        self._notices = Notices(listener.address, settings.graceful_timeout)
         self._drain_began = 0.0
         self._cut = 0
         self._reports_awaited: set[int] = set()
@@ -128,8 +128,8 @@ class Supervisor:
 
     def _attend(self, worker: WorkerProcess) -> None:
         self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))
-        if self._settings.max_age:
-            self.loop.call_at(worker.began + self._settings.max_age, lambda: self._on_age(worker))
+        if self._settings.max_worker_age:
+            self.loop.call_at(worker.began + self._settings.max_worker_age, lambda: self._on_age(worker))
 
     def _on_stacks(self, worker: WorkerProcess) -> None:
         """Take what a worker writes of its stacks when all of it has come; it is written in pieces."""
@@ -240,9 +240,9 @@ class Supervisor:
         if not self._settings.fd_store:  # what is left with the service manager must stay as it is
             self._listener.seal()
         self._listener.close()
-        self.loop.call_at(self._drain_began + self._settings.graceful + self._patience, self._kill_workers)
+        self.loop.call_at(self._drain_began + self._settings.graceful_timeout + self._patience, self._kill_workers)
         self._roster.drain()
-        log.stopping(number.name, self._settings.graceful)  # whoever reads it may count on the workers' knowing
+        log.stopping(number.name, self._settings.graceful_timeout)  # whoever reads it may count on the workers' knowing
         if number == signal.SIGQUIT:
             self._hurry()
 
@@ -273,8 +273,11 @@ class Supervisor:
             self._roster.reload()
 
     def _add_worker(self) -> None:
-        if len(self._roster.slots) >= self._settings.max:
-            log.signal_ignored("SIGTTIN", f"--max {self._settings.max} is shared out to as many workers already")
+        if len(self._roster.slots) >= self._settings.max_connections:
+            log.signal_ignored(
+                "SIGTTIN",
+                f"--max-connections {self._settings.max_connections} is shared out to as many workers already",
+            )
         else:
             self._roster.add()
 

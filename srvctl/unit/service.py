@@ -87,7 +87,7 @@ def _service(
         "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _UNMENDABLE),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
         f"WatchdogSec={WATCHDOG_SECONDS}",
-        f"TimeoutStopSec={settings.graceful + STOP_MARGIN_SECONDS:.15g}",
+        f"TimeoutStopSec={settings.graceful_timeout + STOP_MARGIN_SECONDS:.15g}",
         "KillMode=mixed",
         *([] if with_socket else ["FileDescriptorStoreMax=1"]),
         *kept,
@@ -109,7 +109,7 @@ def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
         is_sockets = with_socket and option.group == "Socket"
         if value == option.default or is_sockets or option.name in ("announce", "fd_store"):
             continue
-        if option.name == "max" and (value == most or settings.datagram_wait):
+        if option.name == "max_connections" and (value == most or settings.datagram_wait):
             continue
         if option.flag:
             words.append(option.long_flag)

@@ -76,7 +76,7 @@ class OneRequest(Base):
         connection, self.connection = self.connection, None
         if connection is None:
             if self._deadline is None and not self.conversations:
-                self.drain(self.settings.graceful)
+                self.drain(self.settings.graceful_timeout)
             raise BlockingIOError
         return connection, unmapped(connection.getpeername())
 
@@ -125,7 +125,7 @@ def _take_signals(server: Any, loop: Loop) -> None:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == own:
-            loop.call_soon(lambda: server.drain(server.settings.graceful))
+            loop.call_soon(lambda: server.drain(server.settings.graceful_timeout))
             loop.wake()
             interrupt()
 

@@ -117,7 +117,7 @@ class Worker:
         self._is_stream = True
         self._next_weighing = 0.0
         # Not from `random`, which a worker would have to import: the low bits of a clock are chance enough.
-        self._served_limit = self.settings.max_served + monotonic_ns() % (self.settings.max_served_jitter + 1)
+        self._served_limit = self.settings.max_requests + monotonic_ns() % (self.settings.max_requests_jitter + 1)
 
     def load(self) -> None:
         """Import the handler, assemble the server on the inherited socket, and say ready. Raises `LaunchError`."""
@@ -125,7 +125,7 @@ class Worker:
         is_stream = self._is_stream = sock.type != socket.SOCK_DGRAM
         self._take_signals()
         loaded = self._load_what_serves(is_stream)
-        most = share(self.settings.max, self.setup["index"], self.setup["count"])
+        most = share(self.settings.max_connections, self.setup["index"], self.setup["count"])
         server_class = assemble(self.settings, most, sock.family, sock.type, self.setup["is_own"])
         self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)
         if not is_stream:
@@ -192,7 +192,7 @@ class Worker:
         self._sink.attend(loop)
         if self.setup["heartbeat"]:
             self._beat(loop)
-        if self.setup["tells_figures"] or self.settings.max_served or self.settings.max_rss:
+        if self.setup["tells_figures"] or self.settings.max_requests or self.settings.max_worker_memory:
             self.server.on_change = lambda: self._on_change(loop)
         if self.settings.model == "sync" and not self.settings.program:
             signal.signal(signal.SIGALRM, self._on_alarm)
@@ -212,11 +212,11 @@ class Worker:
     def _on_change(self, loop: Loop) -> None:
         """A conversation has ended: ask for a successor when it is time, and tell the figures, but not each time."""
         settings, ended = self.settings, self.server.tally.ended
-        if settings.max_served and ended >= self._served_limit:
+        if settings.max_requests and ended >= self._served_limit:
             self._ask_for_successor(f"it has served {ended} requests")
-        if settings.max_rss and (now := monotonic()) >= self._next_weighing:
+        if settings.max_worker_memory and (now := monotonic()) >= self._next_weighing:
             self._next_weighing = now + WEIGHING_SECONDS
-            if (rss := _resident_bytes()) >= settings.max_rss:
+            if (rss := _resident_bytes()) >= settings.max_worker_memory:
                 self._ask_for_successor(f"it holds {rss} bytes of memory")
         if self.setup["tells_figures"] and not self._tells_soon:
             self._tells_soon = True
@@ -274,7 +274,7 @@ class Worker:
             os.killpg(0, signal.SIGKILL)
 
     def _take_share(self, values: dict[str, Any]) -> None:
-        self.server.resize(share(self.settings.max, values["index"], values["count"]))
+        self.server.resize(share(self.settings.max_connections, values["index"], values["count"]))
 
     def _say_drained(self) -> None:
         self.channel.send("drained", **self.server.figures())

@@ -58,7 +58,7 @@ WORKERS = (srvctl("--threads --workers {n}", f"{OURS}:Pong", "", label="srvctl -
 GROWTHS = (
     Growth(
         *("growth: connections", "connections that are kept", (1, 8, 64, 512), "tcp4"),
-        (standard("threads", "Pong"), srvctl("--threads --max 600", f"{OURS}:Pong", ""), EPOLL),
+        (standard("threads", "Pong"), srvctl("--threads --max-connections 600", f"{OURS}:Pong", ""), EPOLL),
         _connections,
     ),
     Growth("growth: workers, kept alive", "workers", (1, 2, 3, 4), "tcp4", WORKERS, _kept),

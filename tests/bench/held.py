@@ -26,12 +26,12 @@ class Held:
 
 FORKING = f"{PEERS}.standard fork {{family}} {{address}} {STANDARD}:Pong 300"
 HELD = (
-    Held(srvctl("--threads --max 1100", f"{OURS}:Pong", "", label="srvctl --threads")),
+    Held(srvctl("--threads --max-connections 1100", f"{OURS}:Pong", "", label="srvctl --threads")),
     Held(standard("threads", "Pong")),
     Held(GEVENT),
     Held(PROTOCOL),
     Held(UVLOOP),
-    Held(srvctl("--fork --max 300", f"{OURS}:Pong", "", label="srvctl --fork"), 200),
+    Held(srvctl("--fork --max-connections 300", f"{OURS}:Pong", "", label="srvctl --fork"), 200),
     Held(replace(standard("fork", "Pong"), command=FORKING), 200),
 )
 # With --sync there is nothing to measure: one conversation is served, the others wait in the kernel's queue.

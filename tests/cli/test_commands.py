@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import srvctl
 from srvctl.cli import commands
-from srvctl.config.settings import MODELS, OPTIONS, Option, Settings
+from srvctl.config.settings import MODELS, OPTIONS, RENAMED, Option, Settings, envvar
 from srvctl.errors import ExitStatus, LoadError
 from srvctl.net.address import Family
 from tests.launched import clean_environment
@@ -82,21 +82,21 @@ def test_a_model_takes_no_value(settle: Callable[..., Settings], model: str) -> 
 
 def test_options_may_stand_anywhere_behind_the_family(settle: Callable[..., Settings]) -> None:
     """As of other commands."""
-    first = settle("tcp", "--fork", "--max", "3", ":9000", "myapp:Echo", "--set", "a=1", "--set", "b=2")
-    assert (first.address, first.max, first.set) == (":9000", 3, (("a", "1"), ("b", "2")))
+    first = settle("tcp", "--fork", "--max-connections", "3", ":9000", "myapp:Echo", "--set", "a=1", "--set", "b=2")
+    assert (first.address, first.max_connections, first.set) == (":9000", 3, (("a", "1"), ("b", "2")))
 
 
 SAMPLES = {
-    "max": ("7", 7),
+    "max_connections": ("7", 7),
     "at_limit": ("refuse", "refuse"),
     "workers": ("2", 2),
     "start_limit": ("9", 9),
     "start_timeout": ("5", 5.0),
     "hang_timeout": ("1.5", 1.5),
-    "max_served": ("1000", 1000),
-    "max_served_jitter": ("50", 50),
-    "max_age": ("1h", 3600.0),
-    "max_rss": ("64M", 64 * 1024**2),
+    "max_requests": ("1000", 1000),
+    "max_requests_jitter": ("50", 50),
+    "max_worker_age": ("1h", 3600.0),
+    "max_worker_memory": ("64M", 64 * 1024**2),
     "fd_store": ("yes", True),
     "backlog": ("5", 5),
     "socket_mode": ("0600", 0o600),
@@ -111,9 +111,9 @@ SAMPLES = {
     "rlimit": ("nofile=16:1K", (("NOFILE", 16, 1024),)),
     "nice": ("-5", -5),
     "idle_timeout": ("250ms", 0.25),
-    "timeout": ("1m", 60.0),
-    "graceful": ("0", 0.0),
-    "drain_idle": ("2", 2.0),
+    "max_duration": ("1m", 60.0),
+    "graceful_timeout": ("0", 0.0),
+    "drain_idle_timeout": ("2", 2.0),
     "announce": ("1", True),
     "log_format": ("json", "json"),
     "verbose": ("true", True),
@@ -132,22 +132,26 @@ def test_an_option_comes_from_the_line_or_the_environment(settle, monkeypatch, o
     monkeypatch.setenv(option.envvar, text)
     assert getattr(settle("udp", ":0", "--fork", *program), option.name) == value
     monkeypatch.setenv(option.envvar, "")
-    expected = 40 if option.name == "max" else option.default
+    expected = 40 if option.name == "max_connections" else option.default
     assert getattr(settle("udp", ":0", "--fork", *program), option.name) == expected
 
 
 def test_what_is_behind_the_dashes_is_a_program(settle) -> None:  # type: ignore[no-untyped-def]
     """With all of its words, options and dashes among them; each request has a process of its own."""
-    settled = settle("tcp", ":0", "-q", "--", "./serve", "--max", "3", "--", "-x")
-    assert (settled.program, settled.handler) == (("./serve", "--max", "3", "--", "-x"), "")
-    assert (settled.model, settled.max, settled.served_by) == ("fork", 40, "./serve --max 3 -- -x")
+    settled = settle("tcp", ":0", "-q", "--", "./serve", "--max-connections", "3", "--", "-x")
+    assert (settled.program, settled.handler) == (("./serve", "--max-connections", "3", "--", "-x"), "")
+    assert (settled.model, settled.max_connections, settled.served_by) == (
+        "fork",
+        40,
+        "./serve --max-connections 3 -- -x",
+    )
 
 
 @pytest.mark.parametrize(("model", "most"), [("--sync", 1), ("--threads", 512), ("--fork", 40)])
 def test_a_model_says_how_many_programs_there_may_be(settle, model: str, most: int) -> None:  # type: ignore[no-untyped-def]
     """As with a handler."""
-    assert settle("tcp", ":0", model, "--", "cat").max == most
-    assert settle("udp", ":0", model, "--datagram-wait", "--", "cat").max == 1
+    assert settle("tcp", ":0", model, "--", "cat").max_connections == most
+    assert settle("udp", ":0", model, "--datagram-wait", "--", "cat").max_connections == 1
 
 
 def test_variables_and_limits_may_be_given_more_than_once(settle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -162,10 +166,10 @@ def test_variables_and_limits_may_be_given_more_than_once(settle, monkeypatch) -
 def test_what_is_typed_wins_over_the_environment(settle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """The model included."""
     monkeypatch.setenv("SRVCTL_THREADS", "1")
-    monkeypatch.setenv("SRVCTL_GRACEFUL", "5")
+    monkeypatch.setenv("SRVCTL_GRACEFUL_TIMEOUT", "5")
     assert settle("tcp", ":0").model == "threads"
-    settled = settle("tcp", ":0", "--fork", "--graceful", "6")
-    assert (settled.model, settled.graceful) == ("fork", 6.0)
+    settled = settle("tcp", ":0", "--fork", "--graceful-timeout", "6")
+    assert (settled.model, settled.graceful_timeout) == ("fork", 6.0)
 
 
 def test_a_flag_of_the_environment_can_say_no(settle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
@@ -181,6 +185,16 @@ def test_several_assignments_of_the_environment_are_separated_by_space(settle, m
     assert settle("tcp", ":0").set == (("a", "1"), ("b", "2"))
 
 
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_option_that_was_renamed_names_its_new_word(served, monkeypatch, capsys, old: str, new: str) -> None:  # type: ignore[no-untyped-def]
+    """On the command line, and in the environment, where it would be ignored without a word."""
+    assert commands.run(["tcp", ":0", old, "5"]) == 2
+    assert capsys.readouterr().err == f"srvctl: error: cannot use {old}: it is called {new} now\n"
+    monkeypatch.setenv(envvar(old), "5")
+    assert commands.run(["tcp", ":0"]) == 2
+    assert f"cannot use the variable {envvar(old)}: it is called {envvar(new)} now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -191,12 +205,12 @@ def test_several_assignments_of_the_environment_are_separated_by_space(settle, m
         (["-x"], "cannot use option '-x': no such option"),
         (["tcp", ":0", "--threads", "--fork"], "cannot use --threads and --fork: expected one concurrency model"),
         (["tcp", ":0", "--threads=3"], "cannot use option '--threads': "),
-        (["tcp", ":0", "--max"], "cannot use option '--max': "),
-        (["tcp", ":0", "--fork", "--max", "0"], "cannot use --max '0': expected a whole number of at least 1"),
-        (["tcp", ":0", "--max", "2"], "cannot use --max 2: without --threads or --fork, one request"),
+        (["tcp", ":0", "--max-connections"], "cannot use option '--max-connections': "),
+        (["tcp", ":0", "--fork", "--max-connections", "0"], "cannot use --max-connections '0': expected a whole "),
+        (["tcp", ":0", "--max-connections", "2"], "cannot use --max-connections 2: without --threads or --fork, "),
         (["tcp", ":0", "--at-limit", "x"], "cannot use --at-limit 'x': expected wait or refuse"),
         (["tcp", ":0", "--set", "x"], "cannot use --set 'x': expected NAME=VALUE"),
-        (["tcp", ":0", "--timeout", "x"], "cannot use --timeout 'x': expected seconds"),
+        (["tcp", ":0", "--max-duration", "x"], "cannot use --max-duration 'x': expected seconds"),
         (["tcp", ":0", "--socket-mode", "9"], "cannot use --socket-mode '9': expected permission bits in octal"),
         (["tcp", ":0", "-v", "-q"], "cannot use --verbose and --quiet: they exclude each other"),
         (["tcp", ":0", "--"], "cannot run a program: there is none behind --"),
@@ -206,7 +220,7 @@ def test_several_assignments_of_the_environment_are_separated_by_space(settle, m
         (["tcp", ":0", "--datagram-wait", "--", "cat"], "cannot use --datagram-wait: tcp is for connections"),
         (["unix-seqpacket", "x", "--datagram-wait", "--", "cat"], "cannot use --datagram-wait: unix-seqpacket is for"),
         (["udp", ":0", "--datagram-wait", "--workers", "2", "--", "cat"], "cannot use --datagram-wait: one program"),
-        (["udp", ":0", "--datagram-wait", "--max", "2", "--", "cat"], "cannot use --datagram-wait: one program"),
+        (["udp", ":0", "--datagram-wait", "--max-connections", "2", "--", "cat"], "cannot use --datagram-wait: one "),
         (["udp", ":0", "--program-stderr", "socket", "--", "cat"], "cannot use --program-stderr socket: a program"),
         (["udp", ":0", "--datagram-wait"], "cannot use --datagram-wait: it is for a program, and there is none"),
         (["tcp", ":0", "--keep-env", "echo"], "cannot use --keep-env: it is for a program, and there is none"),
@@ -233,7 +247,7 @@ def test_wrong_words_are_one_line_and_status_2(refuse: Callable[..., Said], word
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("SRVCTL_THREADS", "maybe"), ("SRVCTL_MAX", "0"), ("SRVCTL_AT_LIMIT", "x"), ("SRVCTL_SET", "x")],
+    [("SRVCTL_THREADS", "maybe"), ("SRVCTL_MAX_CONNECTIONS", "0"), ("SRVCTL_AT_LIMIT", "x"), ("SRVCTL_SET", "x")],
 )
 def test_a_wrong_variable_is_one_line_and_status_2(refuse, monkeypatch, variable: str, value: str) -> None:  # type: ignore[no-untyped-def]
     """It names the option that the variable is for, and the value."""
@@ -246,7 +260,9 @@ def test_a_wrong_variable_is_one_line_and_status_2(refuse, monkeypatch, variable
 
 @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
-    words=st.lists(st.sampled_from(["tcp", "unix", ":0", "check", "--max", "--set", "--fork"]) | st.text(), min_size=1)
+    words=st.lists(
+        st.sampled_from(["tcp", "unix", ":0", "check", "--max-connections", "--set", "--fork"]) | st.text(), min_size=1
+    )
 )
 def test_any_words_are_served_or_refused(served: list[Settings], words: list[str]) -> None:
     """With 0 or 2, never with a traceback."""
@@ -257,7 +273,7 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 
 def test_bytes_of_an_error_stay_on_its_line(refuse: Callable[..., Said]) -> None:
     """Whatever a caller passes on."""
-    for words in (["--max", "1\n\x1b[2J"], ["echo", "more\n\x1b[2J"]):
+    for words in (["--max-connections", "1\n\x1b[2J"], ["echo", "more\n\x1b[2J"]):
         status, line = refuse("tcp", ":0", *words)
         assert status == 2
         assert line.isascii() and line.isprintable()
@@ -315,7 +331,7 @@ def test_the_ready_made_handlers_are_listed_with_a_line_on_each(served, capsys) 
     """In the order of the alphabet."""
     assert commands.run(["handlers"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = ["chargen", "daytime", "discard", "echo", "proxy", "qotd", "sink", "static", "syslog", "time"]
+    names = ["append", "chargen", "daytime", "discard", "echo", "proxy", "qotd", "static", "syslog", "time"]
     assert [line.split()[0] for line in lines] == names
     assert "echo     Send back whatever comes (RFC 862)." in lines
 

@@ -61,8 +61,8 @@ def test_the_default_of_a_choice_is_one_of_its_words(option: Option[object]) -> 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_bound_depends_on_the_model(model: str) -> None:
     """Unless it is given."""
-    assert Settings.settled("tcp", ":0", "echo", model).max == DEFAULT_MAX[model]
-    assert Settings.settled("tcp", ":0", "echo", model, max=7).max == 7
+    assert Settings.settled("tcp", ":0", "echo", model).max_connections == DEFAULT_MAX[model]
+    assert Settings.settled("tcp", ":0", "echo", model, max_connections=7).max_connections == 7
 
 
 def test_what_is_not_given_is_the_default() -> None:
@@ -70,34 +70,34 @@ def test_what_is_not_given_is_the_default() -> None:
     settled = Settings.settled("tcp", ":0", "echo", "fork", verbose=True)
     given_ = {option.name: getattr(settled, option.name) for option in OPTIONS}
     defaults = {option.name: option.default for option in OPTIONS}
-    assert given_ == defaults | {"verbose": True, "max": 40}
+    assert given_ == defaults | {"verbose": True, "max_connections": 40}
 
 
 def test_settings_are_frozen() -> None:
     """Whatever holds them."""
     settled = Settings.settled("tcp", ":0", "echo", "sync")
-    with pytest.raises(AttributeError, match="settings are frozen; graceful cannot be set"):
-        settled.graceful = 1.0
+    with pytest.raises(AttributeError, match="settings are frozen; graceful_timeout cannot be set"):
+        settled.graceful_timeout = 1.0
     with pytest.raises(AttributeError, match="settings are frozen; family cannot be set"):
         settled.family = "udp"
-    assert (settled.graceful, settled.family) == (30.0, "tcp")
+    assert (settled.graceful_timeout, settled.family) == (30.0, "tcp")
 
 
 def test_an_option_of_the_class_is_its_declaration() -> None:
     """For who asks what there is."""
-    assert Settings.graceful in OPTIONS
+    assert Settings.graceful_timeout in OPTIONS
 
 
 VALUES = {
-    "max": st.integers(8, 10**6),
+    "max_connections": st.integers(8, 10**6),
     "workers": st.integers(1, 8),
     "start_limit": st.integers(1, 100),
     "start_timeout": st.floats(0, 10**8),
     "hang_timeout": st.floats(0, 10**8),
-    "max_served": st.integers(1, 10**9),
-    "max_served_jitter": st.integers(1, 10**9),
-    "max_age": st.floats(0, 10**8),
-    "max_rss": st.integers(1, 2**50),
+    "max_requests": st.integers(1, 10**9),
+    "max_requests_jitter": st.integers(1, 10**9),
+    "max_worker_age": st.floats(0, 10**8),
+    "max_worker_memory": st.integers(1, 2**50),
     "fd_store": st.booleans(),
     "at_limit": st.sampled_from(["wait", "refuse"]),
     "backlog": st.integers(0, 2**31 - 1),
@@ -113,9 +113,9 @@ VALUES = {
     "rlimit": st.lists(st.tuples(st.text(), st.integers(-1, 2**62), st.integers(-1, 2**62))).map(tuple),
     "nice": st.integers(-39, 39),
     "idle_timeout": st.floats(0, 10**8),
-    "timeout": st.floats(0, 10**8),
-    "graceful": st.floats(0, 10**8),
-    "drain_idle": st.floats(0, 10**8),
+    "max_duration": st.floats(0, 10**8),
+    "graceful_timeout": st.floats(0, 10**8),
+    "drain_idle_timeout": st.floats(0, 10**8),
     "announce": st.booleans(),
     "log_format": st.sampled_from(["text", "json"]),
     "verbose": st.booleans(),

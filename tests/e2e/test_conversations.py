@@ -47,8 +47,8 @@ def state(server: Launched) -> dict[str, str]:
 
 @pytest.mark.parametrize("model", ["--threads", "--fork"])
 def test_at_the_limit_newcomers_wait(model: str, launch: Launch) -> None:
-    """With --max 2 the third client is left in the kernel's queue, and begins when one of the others has ended."""
-    server = launch("tcp", ":0", model, "--max", "2", "myapp:Wait")
+    """With --max-connections 2 the third client stays in the kernel's queue until one of the others has ended."""
+    server = launch("tcp", ":0", model, "--max-connections", "2", "myapp:Wait")
     with ExitStack() as opened:
         first, second = (opened.enter_context(server.connect()) for _ in range(2))
         for client in (first, second):
@@ -68,7 +68,7 @@ def test_at_the_limit_newcomers_wait(model: str, launch: Launch) -> None:
 @pytest.mark.parametrize("model", ["--threads", "--fork"])
 def test_at_the_limit_newcomers_can_be_refused(model: str, launch: Launch) -> None:
     """With --at-limit refuse the third is closed, logged and counted at once; when one has ended, a next is served."""
-    server = launch("tcp4", ":0", model, "--max", "2", "--at-limit", "refuse", "myapp:Wait")
+    server = launch("tcp4", ":0", model, "--max-connections", "2", "--at-limit", "refuse", "myapp:Wait")
     with ExitStack() as opened:
         first, second = (opened.enter_context(server.connect()) for _ in range(2))
         for client in (first, second):
@@ -88,7 +88,7 @@ def test_at_the_limit_newcomers_can_be_refused(model: str, launch: Launch) -> No
 
 
 @by_model
-@pytest.mark.parametrize("option", ["--timeout", "--idle-timeout"])
+@pytest.mark.parametrize("option", ["--max-duration", "--idle-timeout"])
 def test_a_conversation_that_lasts_too_long_is_ended(option: str, model: str, launch: Launch) -> None:
     """A client that says nothing is cut, logged with the reason, and the server serves the next."""
     server = launch("tcp", ":0", model, option, "0.2", "myapp:Wait")
@@ -102,9 +102,9 @@ def test_a_conversation_that_lasts_too_long_is_ended(option: str, model: str, la
 
 
 def test_activity_puts_off_the_one_deadline_and_not_the_other(launch: Launch) -> None:
-    """A client that talks outlives --idle-timeout in each model; --timeout ends it all the same."""
+    """A client that talks outlives --idle-timeout in each model; --max-duration ends it all the same."""
     idle = [launch("tcp", ":0", model, "--idle-timeout", "1.5") for model in MODELS]
-    total = launch("tcp", ":0", "--threads", "--timeout", "1.5", "--idle-timeout", "1h")
+    total = launch("tcp", ":0", "--threads", "--max-duration", "1.5", "--idle-timeout", "1h")
     with ExitStack() as opened:
         clients = [opened.enter_context(server.connect()) for server in idle]
         bounded = opened.enter_context(total.connect())
@@ -119,7 +119,7 @@ def test_activity_puts_off_the_one_deadline_and_not_the_other(launch: Launch) ->
                 answers += 1
         except ConnectionError:
             pass
-        assert ended(total, 1)[0]["how"] == "timeout"
+        assert ended(total, 1)[0]["how"] == "max-duration"
         for client in clients:
             assert client.recv(1) == b""  # and now nobody talks
     assert [ended(server, 1)[0]["how"] for server in idle] == ["idle"] * 3

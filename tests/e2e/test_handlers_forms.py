@@ -236,8 +236,8 @@ def test_an_attribute_that_cannot_be_set_lists_those_that_can(assignment: str, w
 @pytest.mark.parametrize(
     ("environment", "words", "logged"),
     [
-        ({"SRVCTL_THREADS": "1", "SRVCTL_MAX": "7"}, (), " model=threads max=7"),
-        ({"SRVCTL_THREADS": "1", "SRVCTL_MAX": "7"}, ("--max", "3"), " model=threads max=3"),
+        ({"SRVCTL_THREADS": "1", "SRVCTL_MAX_CONNECTIONS": "7"}, (), " model=threads max=7"),
+        ({"SRVCTL_THREADS": "1", "SRVCTL_MAX_CONNECTIONS": "7"}, ("--max-connections", "3"), " model=threads max=3"),
         ({"SRVCTL_THREADS": "1"}, ("--fork",), " model=fork max=40"),
         ({"SRVCTL_FORK": "0"}, (), " model=sync max=1"),
         ({"SRVCTL_LOG_FORMAT": "json", "SRVCTL_VERBOSE": "1"}, (), '"event": "worker started"'),
@@ -262,7 +262,7 @@ def test_assignments_come_from_the_environment_too(launch: Launch) -> None:
 @pytest.mark.parametrize(
     ("environment", "why"),
     [
-        ({"SRVCTL_GRACEFUL": "soon"}, "cannot use --graceful 'soon': expected seconds"),
+        ({"SRVCTL_GRACEFUL_TIMEOUT": "soon"}, "cannot use --graceful-timeout 'soon': expected seconds"),
         ({"SRVCTL_THREADS": "1", "SRVCTL_FORK": "1"}, "cannot use --threads and --fork: expected one"),
     ],
     ids=["value", "models"],

@@ -170,7 +170,7 @@ def test_input_that_was_not_read_does_not_destroy_the_reply(model: str, serve: S
 @by_model
 def test_a_stop_waits_for_the_conversation(model: str, serve: Serve) -> None:
     """TERM drains, as on a server: what finishes in time ends well."""
-    served = serve(model, "--drain-idle", "60", "myapp:Wait")
+    served = serve(model, "--drain-idle-timeout", "60", "myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
     served.process.send_signal(signal.SIGTERM)
     served.client.sendall(b"\n")
@@ -192,7 +192,7 @@ def test_a_stop_behind_the_conversation_cuts_nothing(serve: Serve) -> None:
 
 def test_a_limit_of_one_refuses_nobody(serve: Serve) -> None:
     """--at-limit refuse is about others, who do not come."""
-    served = serve("--threads", "--at-limit", "refuse", "--drain-idle", "60", "myapp:Wait")
+    served = serve("--threads", "--at-limit", "refuse", "--drain-idle-timeout", "60", "myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
     served.process.send_signal(signal.SIGTERM)
     served.client.sendall(b"\n")
@@ -202,7 +202,7 @@ def test_a_limit_of_one_refuses_nobody(serve: Serve) -> None:
 
 def test_a_stop_that_every_process_hears_of_waits_too(serve: Serve) -> None:
     """KillMode=control-group sends TERM to the child that serves as well."""
-    served = serve("--fork", "--drain-idle", "60", "myapp:Wait")
+    served = serve("--fork", "--drain-idle-timeout", "60", "myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
     for pid in (*children_of(served.process.pid), served.process.pid):
         os.kill(pid, signal.SIGTERM)
@@ -213,8 +213,8 @@ def test_a_stop_that_every_process_hears_of_waits_too(serve: Serve) -> None:
 
 @by_model
 def test_a_stop_cuts_what_takes_too_long(model: str, serve: Serve) -> None:
-    """Status 75 when --graceful is over."""
-    served = serve(model, "--graceful", "0.2", "myapp:Stubborn")
+    """Status 75 when --graceful-timeout is over."""
+    served = serve(model, "--graceful-timeout", "0.2", "myapp:Stubborn")
     assert receive_exactly(served.client, 6) == b"began\n"
     served.process.send_signal(signal.SIGTERM)
     assert served.wait() == 75, served.log
@@ -223,7 +223,7 @@ def test_a_stop_cuts_what_takes_too_long(model: str, serve: Serve) -> None:
 @by_model
 def test_timeout_ends_the_conversation(model: str, serve: Serve) -> None:
     """Which goes on for ever otherwise."""
-    served = serve(model, "--timeout", "0.2", "myapp:Wait")
+    served = serve(model, "--max-duration", "0.2", "myapp:Wait")
     assert receive_exactly(served.client, 6) == b"began\n"
     receive_all(served.client)
     assert served.wait() == 0, served.log

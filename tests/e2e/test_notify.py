@@ -110,8 +110,8 @@ def test_ready_is_told_when_clients_are_served_and_not_before(is_abstract: bool,
 
 
 def test_a_stop_is_told_with_the_time_that_it_may_take(launch: Launch, place: Path, manager: Manager) -> None:
-    """STOPPING=1 comes when the drain begins, with an EXTEND_TIMEOUT_USEC that covers --graceful."""
-    server = launch("tcp", "127.0.0.1:0", "--graceful", "120", "myapp:Wait", env=manager.environment())
+    """STOPPING=1 comes when the drain begins, with an EXTEND_TIMEOUT_USEC that covers --graceful-timeout."""
+    server = launch("tcp", "127.0.0.1:0", "--graceful-timeout", "120", "myapp:Wait", env=manager.environment())
     assert manager.receive_with("READY")
     with server.connect() as client:
         assert client.recv(100) == b"began\n"

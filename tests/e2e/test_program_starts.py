@@ -62,7 +62,7 @@ def test_nobody_waits_for_a_program_that_is_on_its_way(launch, place) -> None:
 
 def test_a_limit_that_is_reached_on_the_way_ends_the_program_when_it_is_there(launch, place) -> None:
     """With TERM, as any other."""
-    server = launch("tcp4", "127.0.0.1:0", "--timeout", "0.3", *WORDS)
+    server = launch("tcp4", "127.0.0.1:0", "--max-duration", "0.3", *WORDS)
     with contextlib.ExitStack() as connected:
         with slow_starts(server, place):
             connected.enter_context(clients(server, 1))
@@ -70,7 +70,7 @@ def test_a_limit_that_is_reached_on_the_way_ends_the_program_when_it_is_there(la
             wait_for_programs(server, 1)
         server.wait_for_log(" ended ")
     (line,) = lines_with(server.log, " ended ")
-    assert " how=timeout signal=SIGTERM " in line
+    assert " how=max-duration signal=SIGTERM " in line
     wait_for_programs(server, 0)
     assert server.stop() == 0
 
@@ -91,7 +91,7 @@ def test_a_stop_waits_for_a_program_that_is_on_its_way(launch, place) -> None:
 
 def test_the_deadline_of_a_stop_ends_a_program_when_it_is_there(launch, place) -> None:
     """75, with TERM, and nobody is left."""
-    server = launch("tcp4", "127.0.0.1:0", "--graceful", "0.3", *WORDS)
+    server = launch("tcp4", "127.0.0.1:0", "--graceful-timeout", "0.3", *WORDS)
     with contextlib.ExitStack() as connected:
         with slow_starts(server, place):
             connected.enter_context(clients(server, 1))

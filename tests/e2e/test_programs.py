@@ -91,7 +91,7 @@ def test_input_that_was_not_read_does_not_destroy_the_answer(launch, place: Path
 @pytest.mark.parametrize(("model", "most"), [("--sync", 1), ("--threads", 3), ("--fork", 3)])
 def test_no_more_programs_than_max_run(launch, model: str, most: int) -> None:
     """Whatever the model; the next client is served when one has ended."""
-    server = launch("tcp4", "127.0.0.1:0", model, *(("--max", "3") if most > 1 else ()), "--", "/bin/cat")
+    server = launch("tcp4", "127.0.0.1:0", model, *(("--max-connections", "3") if most > 1 else ()), "--", "/bin/cat")
     with contextlib.ExitStack() as opened:
         clients = [opened.enter_context(server.connect()) for _ in range(most + 1)]
         for client in clients:
@@ -200,7 +200,9 @@ def test_a_program_that_floods_its_standard_error_does_not_stop_the_server(launc
 
 def test_a_stop_waits_for_a_program(launch) -> None:
     """What runs finishes, and the status is 0."""
-    server = launch("tcp4", "127.0.0.1:0", "--drain-idle", "60", "--", "sh", "-c", "echo began; read x; echo $x")
+    server = launch(
+        "tcp4", "127.0.0.1:0", "--drain-idle-timeout", "60", "--", "sh", "-c", "echo began; read x; echo $x"
+    )
     with server.connect() as client:
         assert read_line(client) == b"began\n"
         server.send_signal(signal.SIGTERM)
@@ -213,7 +215,7 @@ def test_a_stop_waits_for_a_program(launch) -> None:
 def test_a_quiet_connection_meets_its_end_when_the_server_stops(launch) -> None:
     """As a handler's does: cat would never end by itself."""
     for family in ("tcp4", "unix"):
-        server = launch(family, ADDRESSES.get(family, "127.0.0.1:0"), "--drain-idle", "0.1", "--", "/bin/cat")
+        server = launch(family, ADDRESSES.get(family, "127.0.0.1:0"), "--drain-idle-timeout", "0.1", "--", "/bin/cat")
         with server.connect() as client:
             client.sendall(b"x")
             assert receive_exactly(client, 1) == b"x"
@@ -226,7 +228,7 @@ STUBBORN = "trap '' TERM; sleep 1000 & echo $$ $!; while :; do wait; done\n"
 
 def test_the_deadline_of_a_stop_terminates_a_program(launch, place: Path) -> None:
     """It is told with TERM, may say something to its client, and its status is logged; 75."""
-    server = launch("tcp4", "127.0.0.1:0", "--graceful", "0.2", "--", script(place, "polite", POLITE))
+    server = launch("tcp4", "127.0.0.1:0", "--graceful-timeout", "0.2", "--", script(place, "polite", POLITE))
     with server.connect() as client:
         pid = int(read_line(client))
         server.send_signal(signal.SIGTERM)
@@ -240,7 +242,7 @@ def test_the_deadline_of_a_stop_terminates_a_program(launch, place: Path) -> Non
 
 def test_a_program_that_ignores_that_is_killed_with_its_group(launch, place: Path) -> None:
     """Two seconds later; and the worker has the time for it."""
-    server = launch("tcp4", "127.0.0.1:0", "--graceful", "0.2", "--", script(place, "stubborn", STUBBORN))
+    server = launch("tcp4", "127.0.0.1:0", "--graceful-timeout", "0.2", "--", script(place, "stubborn", STUBBORN))
     with server.connect() as client:
         pids = [int(word) for word in read_line(client).split()]
         server.send_signal(signal.SIGTERM)
@@ -256,7 +258,7 @@ def test_a_program_that_ignores_that_is_killed_with_its_group(launch, place: Pat
 def test_a_group_whose_program_took_the_hint_is_killed_too(launch, place: Path) -> None:
     """What the program leaves behind when it is cut has not got the connection to itself."""
     text = "(trap '' TERM; sleep 1000) & echo $$ $!; wait\n"
-    server = launch("tcp4", "127.0.0.1:0", "--timeout", "0.2", "--", script(place, "half", text))
+    server = launch("tcp4", "127.0.0.1:0", "--max-duration", "0.2", "--", script(place, "half", text))
     with server.connect() as client:
         pids = [int(word) for word in read_line(client).split()]
         assert receive_all(client) == b""
@@ -266,12 +268,12 @@ def test_a_group_whose_program_took_the_hint_is_killed_too(launch, place: Path) 
 
 @pytest.mark.parametrize("family", ["tcp4", "unix"])
 def test_time_limits_count_for_programs(launch, family: str, place: Path) -> None:
-    """--timeout whatever it does, --idle-timeout when nothing comes or goes; TERM ends it."""
+    """--max-duration whatever it does, --idle-timeout when nothing comes or goes; TERM ends it."""
     address = ADDRESSES.get(family, "127.0.0.1:0")
-    server = launch(family, address, "--timeout", "0.3", "--", "/bin/cat")
+    server = launch(family, address, "--max-duration", "0.3", "--", "/bin/cat")
     with server.connect() as client:
         assert receive_all(client) == b""
-    assert (ended(server)[0]["how"], ended(server)[0]["signal"]) == ("timeout", "SIGTERM")
+    assert (ended(server)[0]["how"], ended(server)[0]["signal"]) == ("max-duration", "SIGTERM")
     server.stop()
     server = launch(family, address, "--idle-timeout", "0.4", "--", "/bin/cat")
     with server.connect() as client:

@@ -117,7 +117,7 @@ def test_the_code_is_loaded_anew(model: str, launch: Launch, place: Path) -> Non
 @pytest.mark.parametrize("model", ["--threads", "--fork"])
 def test_a_conversation_is_finished_by_the_worker_that_began_it(model: str, launch: Launch) -> None:
     """A reload leaves an open conversation with the old worker, which ends when that has ended, and not before."""
-    server = launch("tcp4", "127.0.0.1:0", model, "--drain-idle", "20", "myapp:Wait")
+    server = launch("tcp4", "127.0.0.1:0", model, "--drain-idle-timeout", "20", "myapp:Wait")
     old = server.worker
     with server.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"

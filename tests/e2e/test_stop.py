@@ -20,7 +20,7 @@ Launch = Callable[..., Launched]
 
 MODELS = ("--sync", "--threads", "--fork")
 ADDRESSES = {"tcp": "127.0.0.1:0", "udp": "127.0.0.1:0", "unix": "socket", "unix-dgram": "socket"}
-ONE_AT_A_TIME = [("--sync",), ("--threads", "--max", "1"), ("--fork", "--max", "1")]
+ONE_AT_A_TIME = [("--sync",), ("--threads", "--max-connections", "1"), ("--fork", "--max-connections", "1")]
 
 by_model = pytest.mark.parametrize("model", MODELS)
 by_words = pytest.mark.parametrize("words", ONE_AT_A_TIME, ids=["sync", "threads", "fork"])
@@ -60,7 +60,7 @@ def test_an_idle_server_stops_and_leaves_no_process(word: str, model: str, launc
 )
 def test_a_conversation_that_runs_is_finished_first(number: signal.Signals, model: str, launch: Launch) -> None:
     """TERM, and INT like it, wait for the handler that is at work: its client gets all, the status is 0."""
-    server = launch("tcp", ":0", model, "--drain-idle", "20", "myapp:Wait")
+    server = launch("tcp", ":0", model, "--drain-idle-timeout", "20", "myapp:Wait")
     with server.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"
         server.send_signal(number)
@@ -75,7 +75,7 @@ def test_a_conversation_that_runs_is_finished_first(number: signal.Signals, mode
 @pytest.mark.parametrize("word", ["tcp", "unix"])
 def test_clients_that_were_never_accepted_are_served(word: str, words: tuple[str, ...], launch: Launch) -> None:
     """A server that is busy takes the kernel's queue with it when it is stopped: all of twenty get their answer."""
-    server = launch(word, ADDRESSES[word], *words, "--drain-idle", "20", "myapp:Wait")
+    server = launch(word, ADDRESSES[word], *words, "--drain-idle-timeout", "20", "myapp:Wait")
     with ExitStack() as opened:
         first = opened.enter_context(server.connect())
         assert receive_exactly(first, 6) == b"began\n"
@@ -95,7 +95,7 @@ def test_clients_that_were_never_accepted_are_served(word: str, words: tuple[str
 
 def test_nobody_new_is_queued_while_a_server_drains(launch: Launch) -> None:
     """A unix client that comes after TERM is refused at once, and not left in a queue that nobody will empty."""
-    server = launch("unix", "socket", "--threads", "--drain-idle", "20", "myapp:Wait")
+    server = launch("unix", "socket", "--threads", "--drain-idle-timeout", "20", "myapp:Wait")
     with server.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"
         server.send_signal(signal.SIGTERM)
@@ -113,7 +113,7 @@ def test_the_queue_of_an_inherited_socket_is_left_for_the_next_instance(words: t
     with ExitStack() as opened:
         sock = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
         options = {"pass_fds": (sock.fileno(),)}
-        old = launch("fd", str(sock.fileno()), *words, "--drain-idle", "20", "myapp:Wait", **options)
+        old = launch("fd", str(sock.fileno()), *words, "--drain-idle-timeout", "20", "myapp:Wait", **options)
         first = opened.enter_context(old.connect())
         assert receive_exactly(first, 6) == b"began\n"
         queued = [opened.enter_context(old.connect()) for _ in range(20)]
@@ -137,8 +137,8 @@ def test_the_queue_of_an_inherited_socket_is_left_for_the_next_instance(words: t
 @by_model
 @pytest.mark.parametrize("word", ["tcp", "udp"])
 def test_the_deadline_cuts_what_does_not_end_and_names_it(word: str, model: str, launch: Launch) -> None:
-    """After --graceful a handler that looks at nothing is cut, logged with its peer and age, and the status is 75."""
-    server = launch(word, ADDRESSES[word], model, "--graceful", "0.3", "myapp:Hang")
+    """After --graceful-timeout a handler that looks at nothing is cut and logged with peer and age; status 75."""
+    server = launch(word, ADDRESSES[word], model, "--graceful-timeout", "0.3", "myapp:Hang")
     with server.connect() as client:
         client.sendall(b"anything")
         assert client.recv(16) == b"began\n"
@@ -162,8 +162,8 @@ def test_the_deadline_cuts_what_does_not_end_and_names_it(word: str, model: str,
     ],
 )
 def test_a_second_signal_or_quit_means_now(numbers: tuple[str, ...], model: str, launch: Launch) -> None:
-    """A second TERM or INT, or the first QUIT, does not wait for --graceful: what runs is cut, the status is 75."""
-    server = launch("tcp", ":0", model, "--graceful", "1h", "myapp:Hang")
+    """A second TERM or INT, or the first QUIT, does not wait for the deadline: what runs is cut, the status is 75."""
+    server = launch("tcp", ":0", model, "--graceful-timeout", "1h", "myapp:Hang")
     with server.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"
         for number in numbers:
@@ -182,8 +182,8 @@ def test_quit_of_an_idle_server_cuts_nothing(model: str, launch: Launch) -> None
 
 @by_model
 def test_a_handler_can_ask_whether_the_server_drains(model: str, launch: Launch) -> None:
-    """``self.server.draining`` becomes true under a running handler, and until --drain-idle its client is heard."""
-    server = launch("tcp", ":0", model, "--drain-idle", "20", "myapp:State")
+    """``self.server.draining`` turns true under a running handler; until --drain-idle-timeout its client is heard."""
+    server = launch("tcp", ":0", model, "--drain-idle-timeout", "20", "myapp:State")
     with server.connect() as client:
         client.sendall(b"?\n")
         lines = client.makefile("rb")
@@ -204,8 +204,10 @@ def test_a_handler_can_ask_whether_the_server_drains(model: str, launch: Launch)
 def test_a_handler_that_waits_on_a_quiet_connection_does_not_hold_the_stop(
     word: str, model: str, launch: Launch
 ) -> None:
-    """After --drain-idle ``for line in self.rfile`` ends as if the client had said all, and nothing is cut."""
-    server = launch(word, ADDRESSES[word], model, "--drain-idle", "0.1", "--graceful", "1h", "myapp:Echo")
+    """After --drain-idle-timeout ``for line in self.rfile`` ends as if the client had said all, and nothing is cut."""
+    server = launch(
+        word, ADDRESSES[word], model, "--drain-idle-timeout", "0.1", "--graceful-timeout", "1h", "myapp:Echo"
+    )
     with server.connect() as client:
         assert ask(client, b"hello\n") == b"hello\n"
         server.send_signal(signal.SIGTERM)
@@ -279,7 +281,7 @@ def is_quiet(trace: Path) -> bool:
 @pytest.mark.parametrize("word", ["tcp", "unix"])
 def test_the_next_instance_can_start_while_the_old_one_drains(word: str, launch: Launch, place: Path) -> None:
     """The address is free as soon as the old one has its queue, and what the new one made there is left to it."""
-    old = launch(word, ADDRESSES[word], "--threads", "--drain-idle", "20", "myapp:Wait")
+    old = launch(word, ADDRESSES[word], "--threads", "--drain-idle-timeout", "20", "myapp:Wait")
     with old.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"
         old.send_signal(signal.SIGTERM)

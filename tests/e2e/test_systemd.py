@@ -272,7 +272,7 @@ def test_the_watchdog_leaves_a_service_alone_that_is_busy(systemd: Booted, name:
 
 def test_a_stop_finishes_the_conversation_first(systemd: Booted, name: str, place: Path) -> None:
     """The service drains, which systemd shows, and ends with status 0 behind the last answer."""
-    service = systemd.install(name, place, *TCP, "--threads", "--drain-idle", "60", "myapp:Wait")
+    service = systemd.install(name, place, *TCP, "--threads", "--drain-idle-timeout", "60", "myapp:Wait")
     service.start()
     with connect(service.port) as client:
         assert client.recv(100) == b"began\n"
@@ -285,7 +285,7 @@ def test_a_stop_finishes_the_conversation_first(systemd: Booted, name: str, plac
 
 def test_a_stop_that_cuts_is_no_failure_of_the_unit(systemd: Booted, name: str, place: Path) -> None:
     """Status 75 tells it, and SuccessExitStatus= keeps the unit from being restarted, or called failed."""
-    service = systemd.install(name, place, *TCP, "--threads", "--graceful", "0.2", "myapp:Stubborn")
+    service = systemd.install(name, place, *TCP, "--threads", "--graceful-timeout", "0.2", "myapp:Stubborn")
     service.start()
     with connect(service.port) as client:
         assert client.recv(100) == b"began\n"

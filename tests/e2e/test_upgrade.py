@@ -58,7 +58,7 @@ def upgrade(server: Launched, site: Path, word: str) -> None:
 @pytest.mark.parametrize("model", ["--threads", "--fork"])
 def test_a_new_srvctl_takes_over(model: str, start: Start, site: Path, place: Path) -> None:
     """The process is the same, and so is the socket; a conversation goes on, workers are new, TERM tidies up."""
-    server = start("unix", "socket", model, "--workers", "2", "--drain-idle", "20", "myapp:Wait")
+    server = start("unix", "socket", model, "--workers", "2", "--drain-idle-timeout", "20", "myapp:Wait")
     old = server.children()
     with server.connect() as client:
         assert receive_exactly(client, 6) == b"began\n"

@@ -128,15 +128,15 @@ def lines_of(server: Launched, event: str) -> list[dict[str, str]]:
 @by_model
 def test_every_worker_serves(model: str, launch: Launch, hold) -> None:
     """Three workers that may serve one conversation each serve three at the same time."""
-    server = launch(*TCP, model, "--workers", "3", "--max", "3", "held:Held")
+    server = launch(*TCP, model, "--workers", "3", "--max-connections", "3", "held:Held")
     held = hold(server)
     assert {held.hold(), held.hold(), held.hold()} == set(wait_for_workers(server, 3))
 
 
 @pytest.mark.parametrize("model", ["--threads", "--fork"])
 def test_the_limit_is_shared_out(model: str, launch: Launch, hold) -> None:
-    """Two workers with --max 3 serve three together: of five clients two wait, and are served as others leave."""
-    server = launch(*TCP, model, "--workers", "2", "--max", "3", "held:Held")
+    """Two workers with --max-connections 3 serve three together: of five clients two wait until others leave."""
+    server = launch(*TCP, model, "--workers", "2", "--max-connections", "3", "held:Held")
     held = hold(server)
     waiting = [held.connect() for _ in range(5)]
 
@@ -158,8 +158,8 @@ def test_the_limit_is_shared_out(model: str, launch: Launch, hold) -> None:
 
 
 def test_together_they_refuse_what_is_beyond_the_limit(launch: Launch, hold) -> None:
-    """With --at-limit refuse and --max 3 two workers come to serve three; whoever comes then is turned away."""
-    server = launch(*TCP, "--threads", "--workers", "2", "--max", "3", "--at-limit", "refuse", "held:Held")
+    """With --at-limit refuse and --max-connections 3 two workers serve three; whoever comes then is turned away."""
+    server = launch(*TCP, "--threads", "--workers", "2", "--max-connections", "3", "--at-limit", "refuse", "held:Held")
     held = hold(server)
     # One that is full refuses what it happens to accept, though the other has room.
     wait_until(lambda: held.hold() and len(held.served) == 3, "three conversations", server)
@@ -168,14 +168,14 @@ def test_together_they_refuse_what_is_beyond_the_limit(launch: Launch, hold) -> 
 
 def test_more_workers_than_may_be_served_is_wrong_usage(place: Path) -> None:
     """Each worker needs something to do."""
-    done = run(*TCP, "--threads", "--workers", "4", "--max", "2", "held:Held", cwd=place)
+    done = run(*TCP, "--threads", "--workers", "4", "--max-connections", "2", "held:Held", cwd=place)
     assert done.returncode == 2, done
-    assert done.stderr.startswith("srvctl: error: cannot share --max 2 out to 4 workers: ")
+    assert done.stderr.startswith("srvctl: error: cannot share --max-connections 2 out to 4 workers: ")
 
 
 def test_a_worker_is_added_and_retired_on_request(launch: Launch, hold) -> None:
     """TTIN adds one, which gets its share; TTOU retires one, whose share the others get and whose clients finish."""
-    server = launch(*TCP, "--threads", "--max", "4", "--drain-idle", "20", "held:Held")
+    server = launch(*TCP, "--threads", "--max-connections", "4", "--drain-idle-timeout", "20", "held:Held")
     (first,) = server.children()
     server.send_signal(signal.SIGTTIN)
     second = (set(wait_for_workers(server, 2)) - {first}).pop()
@@ -194,8 +194,8 @@ def test_a_worker_is_added_and_retired_on_request(launch: Launch, hold) -> None:
 
 
 def test_the_last_worker_stays(launch: Launch) -> None:
-    """TTOU never leaves a server without one, and TTIN adds none that --max has nothing for; both are logged."""
-    server = launch(*TCP, "--threads", "--max", "1", "myapp:Echo")
+    """TTOU never leaves a server without one, TTIN adds none without a share of --max-connections; both are logged."""
+    server = launch(*TCP, "--threads", "--max-connections", "1", "myapp:Echo")
     server.send_signal(signal.SIGTTOU)
     server.wait_for_log("signal ignored signal=SIGTTOU")
     server.send_signal(signal.SIGTTIN)
@@ -208,7 +208,7 @@ def test_the_last_worker_stays(launch: Launch) -> None:
 def test_shares_are_right_when_a_worker_is_added_during_a_reload(launch: Launch, place: Path, hold) -> None:
     """Workers that were loading when one was added take their new share with the word to serve."""
     (place / "gated.py").write_text(GATED)
-    server = launch(*TCP, "--threads", "--max", "4", "-v", "gated:Held")
+    server = launch(*TCP, "--threads", "--max-connections", "4", "-v", "gated:Held")
     (old,) = server.children()
     os.mkfifo(place / "gate")
     server.send_signal(signal.SIGHUP)
@@ -226,7 +226,7 @@ def test_shares_are_right_when_a_worker_is_added_during_a_reload(launch: Launch,
 @by_model
 def test_the_death_of_a_worker_is_that_of_its_own_conversations(model: str, launch: Launch, hold) -> None:
     """After kill -9 of one of two the other's conversations go on, and a new one takes the place at once."""
-    server = launch(*TCP, model, "--workers", "2", "--max", "2", "held:Held")
+    server = launch(*TCP, model, "--workers", "2", "--max-connections", "2", "held:Held")
     held = hold(server)
     held.hold(), held.hold()
     (killed, lost), (other, kept) = held.served
@@ -282,8 +282,8 @@ def test_a_worker_that_keeps_dying_is_replaced_more_and_more_slowly(launch: Laun
 
 
 def test_a_worker_that_has_served_enough_is_renewed(launch: Launch) -> None:
-    """With --max-served no client notices that the workers change, and they do so one after the other."""
-    server = launch(*TCP, "--threads", "--workers", "2", "-v", "--max-served", "5", "myapp:Echo")
+    """With --max-requests no client notices that the workers change, and they do so one after the other."""
+    server = launch(*TCP, "--threads", "--workers", "2", "-v", "--max-requests", "5", "myapp:Echo")
     first = set(server.children())
     with Load(server) as load, Tail(server) as tail:
         tail.wait_for("worker renewed", 4)
@@ -297,8 +297,8 @@ def test_a_worker_that_has_served_enough_is_renewed(launch: Launch) -> None:
 
 
 def test_a_worker_that_is_old_enough_is_renewed(launch: Launch) -> None:
-    """With --max-age no client notices that the workers change."""
-    server = launch(*TCP, "--threads", "--max-age", "0.5", "myapp:Echo")
+    """With --max-worker-age no client notices that the workers change."""
+    server = launch(*TCP, "--threads", "--max-worker-age", "0.5", "myapp:Echo")
     with Load(server) as load, Tail(server) as tail:
         tail.wait_for("worker renewed", 2)
         load.wait_for_more()
@@ -306,8 +306,8 @@ def test_a_worker_that_is_old_enough_is_renewed(launch: Launch) -> None:
 
 
 def test_a_worker_that_holds_too_much_memory_is_renewed(launch: Launch, hold) -> None:
-    """With --max-rss one conversation too many is the last: its worker gets a successor."""
-    server = launch(*TCP, "--threads", "--max-rss", "64M", "held:Glutton")
+    """With --max-worker-memory one conversation too many is the last: its worker gets a successor."""
+    server = launch(*TCP, "--threads", "--max-worker-memory", "64M", "held:Glutton")
     with server.connect() as client:
         client.shutdown(socket.SHUT_WR)
         old = int(receive_all(client))
@@ -347,7 +347,7 @@ def test_a_worker_that_computes_for_ever_shows_where_before_it_is_killed(launch:
 
 def test_stacks_are_logged_on_request(launch: Launch, hold) -> None:
     """USR2 logs where every thread of every worker is, and all go on."""
-    server = launch(*TCP, "--threads", "--workers", "2", "--max", "2", "held:Held")
+    server = launch(*TCP, "--threads", "--workers", "2", "--max-connections", "2", "held:Held")
     held = hold(server)
     held.hold(), held.hold()
     server.send_signal(signal.SIGUSR2)

@@ -80,7 +80,7 @@ def test_each_ready_made_handler_says_what_it_is_in_one_line(name):
     first = module.__doc__.splitlines()[0]
     assert first.endswith(".")
     found = re.findall(r"\((RFC \d+)\)\.$", first)
-    assert found or name in ("proxy", "sink")  # which no RFC tells of
+    assert found or name in ("proxy", "append")  # which no RFC tells of
     assert all(f".%R {rfc}\n" in section("STANDARDS") for rfc in found)
 
 

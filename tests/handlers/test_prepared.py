@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from tests.handlers.test_sink import send
+from tests.handlers.test_append import send
 from tests.launched import COMMAND, PATIENCE, clean_environment, receive_all, run, wait_until
 from tests.promises.faults import as_somebody_else
 
@@ -26,14 +26,14 @@ WRONG = [
     ("tcp --set to=udp://x:53 proxy", 2, "set to='udp://x:53': this socket is for a stream, and that address for "),
     ("udp --set to=tcp://x:80 proxy", 2, "set to='tcp://x:80': this socket is for datagrams, and that address for "),
     ("tcp --set to=tcp://x:80 --set connect_timeout=0 proxy", 2, "set connect_timeout=0: expected a number of "),
-    ("tcp --set file=missing/out sink", 78, f"open 'missing/out': {NOT_MADE}"),
-    ("udp --set file=missing/out sink", 78, f"open 'missing/out': {NOT_MADE}"),
-    ("tcp --set file=new/ sink", 78, f"open 'new/': {NOT_MADE}"),
-    ("tcp --set file=dangling sink", 78, f"open 'dangling': {NOT_MADE}"),
-    ("tcp --set file=. sink", 78, "open '.': Is a directory"),
-    ("tcp --set file=pipe sink", 78, "open 'pipe': No such device or address"),
-    ("tcp --set file=out --set mode=0o10000 sink", 2, "set mode=0o10000: expected permissions, 0 to 0o7777"),
-    ("tcp --set file=out --set sync=always sink", 2, "set sync='always': expected no, record or end"),
+    ("tcp --set file=missing/out append", 78, f"open 'missing/out': {NOT_MADE}"),
+    ("udp --set file=missing/out append", 78, f"open 'missing/out': {NOT_MADE}"),
+    ("tcp --set file=new/ append", 78, f"open 'new/': {NOT_MADE}"),
+    ("tcp --set file=dangling append", 78, f"open 'dangling': {NOT_MADE}"),
+    ("tcp --set file=. append", 78, "open '.': Is a directory"),
+    ("tcp --set file=pipe append", 78, "open 'pipe': No such device or address"),
+    ("tcp --set file=out --set mode=0o10000 append", 2, "set mode=0o10000: expected permissions, 0 to 0o7777"),
+    ("tcp --set file=out --set sync=always append", 2, "set sync='always': expected no, record or end"),
     ("tcp --set file=missing/out syslog", 78, f"open 'missing/out': {NOT_MADE}"),
     ("udp --set format=xml syslog", 2, "set format='xml': expected text or json"),
     ("tcp --set directory=missing static", 78, "serve directory 'missing': No such file or directory"),
@@ -94,7 +94,7 @@ def test_the_one_connection_of_inetd_is_not_served_with_a_wrong_setting(place):
         assert receive_all(ours) == b""
 
 
-@pytest.mark.parametrize("handler", ["sink", "syslog"])
+@pytest.mark.parametrize("handler", ["append", "syslog"])
 def test_a_check_makes_no_file_and_leaves_one_as_it_was(place, handler):
     """It looks whether one could be made; one that is there is opened, and nothing more."""
     words = ("check", "udp", "127.0.0.1:0", "--set", "file=out", handler)
@@ -111,7 +111,7 @@ def test_a_link_that_leads_nowhere_yet_is_made_to_lead_somewhere(launch, place):
     """The file is made where it points to, as open(2) does it."""
     (place / "logs").mkdir()
     (place / "link").symlink_to("logs/out")
-    server = launch("tcp", "127.0.0.1:0", "--set", "file=link", "sink")
+    server = launch("tcp", "127.0.0.1:0", "--set", "file=link", "append")
     send(server, b"one\n")
     assert (place / "logs" / "out").read_bytes() == b"one\n"
 
@@ -120,7 +120,7 @@ def test_a_link_that_leads_nowhere_yet_is_made_to_lead_somewhere(launch, place):
 def test_a_file_that_cannot_be_made_any_more_fails_the_conversation_and_not_the_server(launch, place, model):
     """What was there at the start may go; when it is there again, the next conversation has it."""
     (place / "logs").mkdir()
-    server = launch("unix", "front", model, "--set", "file=logs/out", "sink")
+    server = launch("unix", "front", model, "--set", "file=logs/out", "append")
     (place / "logs").rmdir()
     send(server, b"lost\n")
     assert "cannot make logs/out: No such file or directory" in server.wait_for_log("handler failed")
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_made_any_more_fails_the_conversation_and_not_the_
 def test_each_worker_has_the_file_open_before_it_serves(launch, place, model):
     """By itself, and to append to."""
     (place / "out").write_bytes(b"old\n")
-    server = launch("unix", "front", model, "--workers", "2", "--set", "file=out", "sink")
+    server = launch("unix", "front", model, "--workers", "2", "--set", "file=out", "append")
     workers = server.children()
     assert len(workers) == 2
     for worker in workers:
@@ -164,14 +164,14 @@ def test_the_file_is_the_one_of_the_user_that_serves(launch, place):
     """Who may not make it, or may not write to it, is told so at the start; who may owns it."""
     somebody = as_somebody_else("dac_read_search")  # who may look into the test's directory
     words = ("unix", "@srvctl-prepared-" + os.urandom(8).hex(), "--workers", "2", "--set")
-    refused = run(*words, "file=out", "sink", cwd=place, prefix=somebody)
+    refused = run(*words, "file=out", "append", cwd=place, prefix=somebody)
     assert (refused.returncode, refused.stderr) == (78, f"srvctl: error: cannot open 'out': {NOT_MADE}\n")
     (place / "secret").touch(mode=0o600)
-    refused = run(*words, "file=secret", "sink", cwd=place, prefix=somebody)
+    refused = run(*words, "file=secret", "append", cwd=place, prefix=somebody)
     assert (refused.returncode, refused.stderr) == (78, "srvctl: error: cannot open 'secret': Permission denied\n")
     (place / "open").mkdir()
     (place / "open").chmod(0o777)
-    server = launch(*words, "file=open/out", "sink", prefix=somebody)
+    server = launch(*words, "file=open/out", "append", prefix=somebody)
     send(server, b"one\n")
     made = (place / "open" / "out").stat()
     assert made.st_uid != os.geteuid() and stat.S_IMODE(made.st_mode) & ~0o640 == 0
@@ -193,7 +193,7 @@ def test_a_reload_with_a_directory_that_has_gone_leaves_the_old_worker(launch, p
     server.wait_for_log("notice reloaded")
 
 
-@pytest.mark.parametrize("handler", ["sink", "syslog"])
+@pytest.mark.parametrize("handler", ["append", "syslog"])
 def test_a_reload_with_a_file_that_cannot_be_made_leaves_the_old_worker_its_file(launch, place, handler):
     """Which it has open, and goes on writing to."""
     (place / "logs").mkdir()

@@ -214,7 +214,7 @@ def test_what_a_client_sent_before_it_went_arrives(joined):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_stop_ends_the_input_of_a_quiet_connection_and_its_answer_still_comes(joined, model):
     """The upstream meets the end of file that the drain makes."""
-    client, upstream, server = joined("tcp", model, "tcp", "--drain-idle", "0.1")
+    client, upstream, server = joined("tcp", model, "tcp", "--drain-idle-timeout", "0.1")
     assert ask(client, b"") == b""
     server.process.terminate()
     assert upstream.recv(1) == b""
@@ -228,7 +228,7 @@ def test_a_stop_ends_the_input_of_a_quiet_connection_and_its_answer_still_comes(
 @pytest.mark.parametrize("model", MODELS)
 def test_a_cut_at_the_deadline_is_a_reset_for_the_upstream(joined, model):
     """It must not take for the whole what was cut in the middle."""
-    client, upstream, server = joined("tcp", model, "tcp", "--timeout", "0.3")
+    client, upstream, server = joined("tcp", model, "tcp", "--max-duration", "0.3")
     client.sendall(b"the first half")
     assert receive_exactly(upstream, 14) == b"the first half"
     with pytest.raises(ConnectionResetError):

@@ -395,7 +395,7 @@ def test_a_file_that_becomes_shorter_ends_the_connection(serve_site, site):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_stop_lets_a_download_finish_and_takes_no_more_requests(serve_site, model):
     """A connection that waits for a request is half-closed."""
-    server = serve_site("--drain-idle", "0.1", model=model)
+    server = serve_site("--drain-idle-timeout", "0.1", model=model)
     with server.connect() as client:
         client.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
         came = receive_exactly(client, 1000)

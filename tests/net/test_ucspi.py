@@ -14,7 +14,17 @@ from srvctl.net import ucspi
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 names = st.sampled_from(
-    ["PATH", "HOME", "LC_ALL", "SECRET", "LISTEN_FDS", "NOTIFY_SOCKET", "WATCHDOG_X", "TCPREMOTEHOST", "SRVCTL_MAX"]
+    [
+        "PATH",
+        "HOME",
+        "LC_ALL",
+        "SECRET",
+        "LISTEN_FDS",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_X",
+        "TCPREMOTEHOST",
+        "SRVCTL_MAX_CONNECTIONS",
+    ]
 )
 
 

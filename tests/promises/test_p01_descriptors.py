@@ -87,7 +87,7 @@ def test_each_descriptor_that_frees_serves_one_who_waits(launch):
 @needs_strace
 def test_a_forking_server_without_a_descriptor_for_its_child_goes_on(launch, place):
     """P1: where pidfd_open(2) fails too, children are reaped and the room they leave is used."""
-    server = launch("tcp4", "127.0.0.1:0", "--fork", "--max", "2", "myapp:Echo")
+    server = launch("tcp4", "127.0.0.1:0", "--fork", "--max-connections", "2", "myapp:Echo")
     with Strace(server.worker, place, *inject("pidfd_open", "error=EMFILE")):
         for _ in range(6):
             assert asked(server) == b"ping\n"

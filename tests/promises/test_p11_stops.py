@@ -64,8 +64,8 @@ def test_stops_with_conversations_open_leave_nothing(launch, place, model):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_deadline_cuts_what_does_not_end(launch, place, model):
-    """P11: a handler that looks at nothing is cut at ``--graceful`` +- 0.5 s; 75, and nobody stays."""
-    server = launch("unix", str(place / "s"), model, "--graceful", "1", "myapp:Stubborn")
+    """P11: a handler that looks at nothing is cut at ``--graceful-timeout`` +- 0.5 s; 75, and nobody stays."""
+    server = launch("unix", str(place / "s"), model, "--graceful-timeout", "1", "myapp:Stubborn")
     with server.connect() as client:
         assert read_line(client) == b"began\n"
         family = descendants(server.pid)
@@ -83,8 +83,8 @@ def test_the_deadline_cuts_what_does_not_end(launch, place, model):
     [*((model, signal.SIGTERM) for model in MODELS), ("--sync", signal.SIGINT), ("--fork", signal.SIGQUIT)],
 )
 def test_a_second_signal_is_now(launch, model, second):
-    """P11: the second TERM or INT, or a QUIT, does not wait for ``--graceful``."""
-    server = launch("tcp4", "127.0.0.1:0", model, "--graceful", "1h", "myapp:Stubborn")
+    """P11: the second TERM or INT, or a QUIT, does not wait for ``--graceful-timeout``."""
+    server = launch("tcp4", "127.0.0.1:0", model, "--graceful-timeout", "1h", "myapp:Stubborn")
     with server.connect() as client:
         assert read_line(client) == b"began\n"
         family = descendants(server.pid)

@@ -36,7 +36,9 @@ def zombies(pid: int) -> list[int]:
 def test_the_exit_status_of_a_program_is_always_true(launch, model, count):
     """P17: 10,000 programs, as many at a time as there may be children: each handler is told its own status."""
     at_once = 1 if model == "--sync" else 8
-    server = launch("tcp4", "127.0.0.1:0", model, *(() if at_once == 1 else ("--max", "8")), "promised:Program")
+    server = launch(
+        "tcp4", "127.0.0.1:0", model, *(() if at_once == 1 else ("--max-connections", "8")), "promised:Program"
+    )
     wrong = []
 
     def run(first: int) -> None:
@@ -143,7 +145,7 @@ def test_every_status_that_is_logged_is_the_true_one(launch, place, limit, count
     """P17, P18: 40 programs at a time, killed and left by chance, also without descriptors: nothing is left of them."""
     (place / "ending").write_text(ENDING)
     (place / "ending").chmod(0o755)
-    server = launch("tcp4", "127.0.0.1:0", "--max", str(AT_ONCE), "--", "./ending")
+    server = launch("tcp4", "127.0.0.1:0", "--max-connections", str(AT_ONCE), "--", "./ending")
     worker = server.worker
     fates = Fates(server)
     fates.run(0, 1)  # before that, the worker may not have opened all that it keeps

@@ -21,7 +21,7 @@ LINE = re.compile(r"srvctl: error: cannot [a-z]+ [^:\n]\S*.*: \S[^\n]*\n")
 START_FAILURES = [
     ("foo :1", 2, "serve 'foo': no such family; expected tcp, tcp4, tcp6, udp, udp4, udp6, unix, unix-dgram, "),
     ("tcp :99999", 2, "parse tcp address ':99999': port 99999 is not between 0 and 65535"),
-    ("tcp :0 --fork --max 0", 2, "use --max '0': expected a whole number of at least 1"),
+    ("tcp :0 --fork --max-connections 0", 2, "use --max-connections '0': expected a whole number of at least 1"),
     ("tcp4 192.0.2.1:0", 69, "bind tcp4 192.0.2.1:0: cannot assign requested address"),
     ("unix .", 69, "bind unix .: it is a directory"),
     ("fd web", 69, "serve fd web: no such name in LISTEN_FDNAMES (none was passed)"),

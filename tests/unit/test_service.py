@@ -137,11 +137,11 @@ def test_the_program_is_named_by_its_absolute_path(
     [
         [],
         ["--threads"],
-        ["--fork", "--max", "7"],
+        ["--fork", "--max-connections", "7"],
         ["--workers", "4"],
-        ["--threads", "--max", "100", "--workers", "3"],
+        ["--threads", "--max-connections", "100", "--workers", "3"],
         ["--set", "greeting=hello world", "--set", "times=3"],
-        ["--timeout", "1234567", "--graceful", "0.25"],
+        ["--max-duration", "1234567", "--graceful-timeout", "0.25"],
         ["--log-format", "json", "--verbose"],
     ],
     ids=" ".join,
@@ -157,9 +157,9 @@ def test_options_are_in_the_command_when_they_differ_from_the_default(options: l
     "options",
     [
         ["--sync"],
-        ["--threads", "--max", "512"],
-        ["--fork", "--max", "40"],
-        ["--workers", "1", "--graceful", "30s"],
+        ["--threads", "--max-connections", "512"],
+        ["--fork", "--max-connections", "40"],
+        ["--workers", "1", "--graceful-timeout", "30s"],
     ],
     ids=" ".join,
 )
@@ -271,7 +271,7 @@ def test_a_restart_is_for_what_it_can_mend(printed: Print) -> None:
 @pytest.mark.parametrize(("graceful", "stop"), [("30", "40"), ("2m", "130"), ("1000000", "1000010"), ("0.5", "10.5")])
 def test_systemd_waits_longer_than_the_drain(graceful: str, stop: str, printed: Print) -> None:
     """Or the drain would be killed before its deadline."""
-    assert value(printed("tcp", ":9000", "--graceful", graceful), "TimeoutStopSec") == stop
+    assert value(printed("tcp", ":9000", "--graceful-timeout", graceful), "TimeoutStopSec") == stop
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ DIRECTORIES = re.compile(
 
 
 @pytest.mark.parametrize(("path", "line"), WRITABLE)
-@pytest.mark.parametrize(("handler", "attribute"), [("sink", "file"), ("syslog", "file"), ("static", "access_log")])
+@pytest.mark.parametrize(("handler", "attribute"), [("append", "file"), ("syslog", "file"), ("static", "access_log")])
 def test_the_directory_of_a_file_that_is_appended_to_is_writable(
     handler: str, attribute: str, path: str, line: str, printed: Print
 ) -> None:
@@ -367,7 +367,7 @@ def test_the_directory_of_a_file_that_is_appended_to_is_writable(
 
 def test_what_datagrams_are_appended_to_is_writable_too(printed: Print) -> None:
     """The class for the type of the socket is asked; what two things need stands there once."""
-    unit = printed("unix-dgram", "/run/app/socket", "--set", "file=/run/app/out", "sink")
+    unit = printed("unix-dgram", "/run/app/socket", "--set", "file=/run/app/out", "append")
     assert DIRECTORIES.findall(unit) == ["RuntimeDirectory=app"]
     assert value(unit, "RuntimeDirectoryPreserve") == "restart"
 
@@ -375,7 +375,7 @@ def test_what_datagrams_are_appended_to_is_writable_too(printed: Print) -> None:
 @pytest.mark.parametrize("file", [[], ["--set", "file=-"], ["--set", "file=/dev/null"]])
 def test_standard_output_and_devices_need_no_directory(file: list[str], printed: Print) -> None:
     """systemd opens the one, and the others are there."""
-    assert DIRECTORIES.findall(printed("tcp", ":9000", *file, "sink")) == []
+    assert DIRECTORIES.findall(printed("tcp", ":9000", *file, "append")) == []
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_directory_that_is_written_to_is_not_bound_a_second_time_to_be_read(pr
 
 def test_the_file_of_a_home_is_writable_there(printed: Print) -> None:
     """Which is in sight, and otherwise read-only."""
-    unit = printed("tcp", ":9000", "--set", "file=/home/me/out", "sink")
+    unit = printed("tcp", ":9000", "--set", "file=/home/me/out", "append")
     assert (value(unit, "ProtectHome"), value(unit, "ReadWritePaths")) == ("read-only", "/home/me")
 
 
@@ -442,10 +442,13 @@ def test_the_file_of_a_home_is_writable_there(printed: Print) -> None:
         (["tcp", ":9000", "proxy"], "cannot set to='': expected FAMILY://ADDRESS, "),
         (["tcp", ":9000", "--set", "to=tcp://::1:80", "proxy"], "cannot set to='tcp://::1:80': an IPv6 address is "),
         (
-            ["tcp", ":9000", "--set", "fiel=/srv/out", "sink"],
-            "cannot set 'fiel' of handler 'sink': no such attribute; ",
+            ["tcp", ":9000", "--set", "fiel=/srv/out", "append"],
+            "cannot set 'fiel' of handler 'append': no such attribute; ",
         ),
-        (["tcp", ":9000", "--set", "file=/srv/a\nb/out", "sink"], "cannot print a unit with '/srv/a\\nb': a unit is "),
+        (
+            ["tcp", ":9000", "--set", "file=/srv/a\nb/out", "append"],
+            "cannot print a unit with '/srv/a\\nb': a unit is ",
+        ),
     ],
 )
 def test_what_a_handler_cannot_be_set_to_has_no_unit(words: list[str], why: str, refused: Print) -> None:
@@ -455,9 +458,9 @@ def test_what_a_handler_cannot_be_set_to_has_no_unit(words: list[str], why: str,
 
 def test_one_unit_has_nothing_of_another(printed: Print) -> None:
     """What is set for one is not set for the next that the same process prints."""
-    first = printed("tcp", ":9000", "--set", "file=/srv/one/out", "sink")
+    first = printed("tcp", ":9000", "--set", "file=/srv/one/out", "append")
     assert value(first, "ReadWritePaths") == "/srv/one"
-    assert DIRECTORIES.findall(printed("tcp", ":9000", "sink")) == []
+    assert DIRECTORIES.findall(printed("tcp", ":9000", "append")) == []
 
 
 def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,7 +600,7 @@ def test_systemd_accepts_what_is_printed(more: list[str], printed: Print, tmp_pa
 @needs_systemd_analyze
 def test_systemd_accepts_what_a_handler_needs(printed: Print, tmp_path: Path) -> None:
     """Every kind of line that a handler adds, without a word."""
-    words = [["--set", f"file={path}", "sink"] for path, _ in WRITABLE]
+    words = [["--set", f"file={path}", "append"] for path, _ in WRITABLE]
     words += [["--set", "directory=/tmp/a:b c", "static"], ["--set", "to=vsock://2:80", "proxy"]]
     files: list[str] = []
     for number, more in enumerate(words):
@@ -629,6 +632,6 @@ def test_a_program_stands_behind_dashes(printed: Print) -> None:
 
 
 def test_a_datagram_program_that_waits_is_the_only_one(printed: Print) -> None:
-    """Without a --max that nobody asked for."""
+    """Without a --max-connections that nobody asked for."""
     command = split_as_systemd(*values(printed("udp", ":9000", "--datagram-wait", "--", "/bin/cat"), "ExecStart"))
-    assert "--max" not in command and command[-3:] == ["--fd-store", "--", "/bin/cat"]
+    assert "--max-connections" not in command and command[-3:] == ["--fd-store", "--", "/bin/cat"]

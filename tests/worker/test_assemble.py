@@ -37,7 +37,7 @@ every = pytest.mark.parametrize(
 def made(kind: tuple[int, int], model: str, **given: object) -> type[Draining]:
     """Assemble a class."""
     settings = Settings.settled("fd", "3", "echo", model, **given)
-    return assemble(settings, settings.max, *kind, True)
+    return assemble(settings, settings.max_connections, *kind, True)
 
 
 @every
@@ -68,10 +68,10 @@ def test_what_srvctl_adds_comes_before_the_hierarchy(kind: tuple[int, int], mode
 def test_the_bound_is_that_of_the_settings() -> None:
     """Of the children, and of the threads."""
     stream = (socket.AF_INET, socket.SOCK_STREAM)
-    assert made(stream, "fork", max=7).max_children == 7  # type: ignore[attr-defined]
-    threading = made(stream, "threads", max=7)
+    assert made(stream, "fork", max_connections=7).max_children == 7  # type: ignore[attr-defined]
+    threading = made(stream, "threads", max_connections=7)
     assert (threading.max_threads, threading.spare_threads) == (7, 7)  # type: ignore[attr-defined]
-    assert made(stream, "threads", max=500).spare_threads < 500  # type: ignore[attr-defined]
+    assert made(stream, "threads", max_connections=500).spare_threads < 500  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("type_", [socket.SOCK_STREAM, socket.SOCK_DGRAM])

@@ -1,4 +1,4 @@
-"""The handler `sink`: real processes, and what is in the file afterwards."""
+"""The handler `append`: real processes, and what is in the file afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from srvctl.errors import LoadError, UsageError
-from srvctl.handlers import sink
+from srvctl.handlers import append
 from srvctl.handlers.shared import append_file
 from tests.launched import COMMAND, PATIENCE, clean_environment, wait_until
 
@@ -32,11 +32,11 @@ def send(server, *pieces):
 
 @pytest.fixture
 def serve_sink(launch, place):
-    """Start a sink that writes to the file `out`; return it and the file."""
+    """Start an append handler that writes to the file `out`; return it and the file."""
 
     def make(*options, family="tcp", model="--threads", file="out", **more):
         address = "127.0.0.1:0" if family in ("tcp", "udp") else "front"
-        server = launch(family, address, model, "--set", f"file={file}", *options, "sink", **more)
+        server = launch(family, address, model, "--set", f"file={file}", *options, "append", **more)
         return server, place / file
 
     return make
@@ -197,7 +197,7 @@ def test_without_a_file_it_is_the_standard_output_of_srvctl(place, model):
     """A pipe, to which each record goes at once."""
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*COMMAND, "unix", "front", model, "sink"], cwd=place, stdout=subprocess.PIPE, stderr=log,
+            [*COMMAND, "unix", "front", model, "append"], cwd=place, stdout=subprocess.PIPE, stderr=log,
             env=clean_environment(), stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
@@ -218,7 +218,7 @@ def test_a_reader_that_has_gone_is_an_error_of_the_handler(place):
     """It is a broken pipe, and not the peer's."""
     with (place / "log").open("wb") as log:
         reading, writing = os.pipe()
-        command = [*COMMAND, "unix", "front", "sink"]
+        command = [*COMMAND, "unix", "front", "append"]
         process = subprocess.Popen(command, cwd=place, stdout=writing, stderr=log, env=clean_environment())
         os.close(writing)
         os.close(reading)
@@ -260,7 +260,7 @@ def test_it_is_synced_as_often_as_asked_for(serve_sink, place, sync, count):
 def test_an_option_that_makes_no_sense_is_a_usage_error(options):
     """It names what was wrong."""
     with pytest.raises(UsageError):
-        type("Handler", (sink.Stream,), options).prepare()
+        type("Handler", (append.Stream,), options).prepare()
 
 
 @pytest.mark.parametrize("name", ["", "missing/file", "pipe"])
