@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -173,12 +174,12 @@ def test_the_page_has_every_event_of_the_log_with_its_level_and_fields() -> None
 
 def test_the_figures_of_a_state_are_those_of_the_page() -> None:
     """Whatever a worker counts."""
-    from srvctl.serving.table import Conversations
-    from srvctl.socketserver import BaseRequestHandler
-    from srvctl.socketserver.base import BaseServer
+    from srvctl.worker.assemble import assemble
 
     settings = Settings.settled("tcp", ":0", "echo", "sync")
-    figures = type("Server", (Conversations, BaseServer), {"settings": settings})("", BaseRequestHandler).figures()
+    server = assemble(settings, 1, socket.socket(), print, is_own=True)
+    figures = server.figures()
+    server.server_close()
     entry = section("LOG").partition(".It Sy state ")[2].partition(".It ")[0]
     assert set(figures) <= set(re.findall(r"\w+", entry))
 

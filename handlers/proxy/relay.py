@@ -57,8 +57,8 @@ class Way:
         self._may_splice = may_splice and _is_plain(source) and _is_plain(target)
         self._moved = self._in_pipe = 0
         self._pipe: tuple[int, int] | None = None
-        self._received: Callable[[int], None] = getattr(source, "note_received", _note_nothing)
-        self._sent: Callable[[int], None] = getattr(target, "note_sent", _note_nothing)
+        self._received: Callable[[int], None] = getattr(source, "count_received", _note_nothing)
+        self._sent: Callable[[int], None] = getattr(target, "count_sent", _note_nothing)
 
     @property
     def is_full(self) -> bool:

@@ -7,7 +7,7 @@ import os
 from srvctl.config.settings import Settings
 
 
-def show(address: str, mix_ins: list[str], handler: str, file: str, settings: Settings) -> None:
+def show(address: str, parts: list[str], handler: str, file: str, settings: Settings) -> None:
     """Write the banner to standard error."""
     from rich.console import Console
     from rich.panel import Panel
@@ -18,7 +18,7 @@ def show(address: str, mix_ins: list[str], handler: str, file: str, settings: Se
     rows.add_column(style="bold", no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("address", Text(address, style="green"))
-    rows.add_row("server", Text(" -> ".join(mix_ins)))
+    rows.add_row("server", Text(" -> ".join(parts)))
     rows.add_row("program" if settings.program else "handler", Text(f"{handler}  ({file})"))
     rows.add_row("model", Text(f"--{settings.model}, at most {settings.max_connections} at a time"))
     rows.add_row("stop", Text(f"Ctrl-C, or kill {os.getpid()}; once more: now"))

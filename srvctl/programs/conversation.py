@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import struct
 import termios
 from collections import namedtuple
 from time import monotonic
 
-from srvctl.serving.conversation import RECEIVED, SENT, Conversation, queued
+from srvctl.runtime import log
+from srvctl.serving.conversation import (
+    DONE,
+    HANDLER_OUTCOME,
+    RECEIVED,
+    SENT,
+    Conversation,
+    Outcome,
+    queued_bytes,
+)
+from srvctl.serving.datagram import DatagramConversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from srvctl.serving.conversation import Meter
+    from srvctl.programs.output import DatagramReply, StderrLines
 
 # struct tcp_info, linux/tcp.h: tcpi_state; tcpi_last_data_sent and tcpi_last_data_recv in milliseconds before now;
 # tcpi_bytes_received; tcpi_data_segs_in; tcpi_bytes_sent and tcpi_bytes_retrans, which came with Linux 4.19.
@@ -29,25 +38,25 @@ _TCP_INFO = struct.Struct("@B43xI4xI72xQ16xI44xQQ")
 _FIN_CAME = frozenset((6, 8, 9, 11))  # TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING
 
 
-class Traffic(namedtuple("Traffic", "received sent came_at went_at")):
+class TcpCounters(namedtuple("TcpCounters", "received sent received_at sent_at")):
     """Bytes each way, and when the last of them came and went, in seconds of `time.monotonic`."""
 
     __slots__ = ()
 
 
-def of_tcp(connection: socket.socket) -> Traffic | None:
-    """Return the traffic of a TCP connection so far, or None when it is not TCP or the kernel does not tell."""
+def read_tcp_info(connection: socket.socket) -> TcpCounters | None:
+    """Return the counters of a TCP connection so far, or None when it is not TCP or the kernel does not tell."""
     try:
         found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
-        state, sent_ago, came_ago, received, segments, sent, again = _TCP_INFO.unpack(found)
+        state, sent_ago, received_ago, received, segments, sent, again = _TCP_INFO.unpack(found)
     except (OSError, struct.error):
         return None
     now = monotonic()
     received = max(0, received - (state in _FIN_CAME)) if segments else 0
-    return Traffic(received, sent - again, now - came_ago / 1000, now - sent_ago / 1000)
+    return TcpCounters(received, sent - again, now - received_ago / 1000, now - sent_ago / 1000)
 
 
-def io_of_family(pid: int) -> int:
+def process_tree_io(pid: int) -> int:
     """Return how much process `pid` and its descendants have read and written so far, in bytes and calls together."""
     total = 0
     with contextlib.suppress(OSError, ValueError):
@@ -55,7 +64,7 @@ def io_of_family(pid: int) -> int:
             total = sum(int(line.split()[1]) for line in io.read().splitlines()[:4])  # rchar wchar syscr syscw
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/children", "rb") as children:
-                total += sum(io_of_family(int(child)) for child in children.read().split())
+                total += sum(process_tree_io(int(child)) for child in children.read().split())
     return total
 
 
@@ -66,19 +75,14 @@ class ProgramConversation(Conversation):
     standard output, where we read those. `is_counted` says that the meter has what came and went.
     """
 
-    is_counted = False
+    id = ""
+    is_established = is_counted = False
     status: int | None = None
-    lines: Any = None
-    output: Any = None
-    signs = (0, 0, 0)
+    lines: StderrLines | None = None
+    output: DatagramReply | None = None
+    _activity_marks = (0, 0, 0)
+    _moved_at = 0.0
     _name = ""
-
-    def __init__(self, request: Any, peer: Any, meter: Meter, id: str) -> None:
-        super().__init__(request, peer, meter)
-        self.id = id
-        # As Python's own sockets know it; `family` would make an enumeration's member of it each time.
-        self._is_tcp = type(self.peer) is tuple and type(self.peer[0]) is str
-        self.moved_at = self.began
 
     @property
     def name(self) -> str:
@@ -93,38 +97,77 @@ class ProgramConversation(Conversation):
                 pipe.close()
         self.lines = self.output = None
 
-    def traffic(self) -> Traffic | None:
+    def tcp_counters(self) -> TcpCounters | None:
         """Return what came and went, where the kernel tells."""
-        connection = self.connection if self._is_tcp else None
-        return of_tcp(connection) if connection is not None else None
+        # As Python's own sockets know it; `family` would make an enumeration's member of it each time.
+        if self.connection is None or type(self.peer) is not tuple or type(self.peer[0]) is not str:
+            return None
+        return read_tcp_info(self.connection)
 
-    def count(self) -> None:
+    def update_counters(self) -> None:
         """Put what came and went on the meter, as far as it is known; a datagram's is there already."""
         if self.connection is None:
             self.is_counted = True
-        elif traffic := self.traffic():
-            self.meter[RECEIVED], self.meter[SENT] = traffic.received, traffic.sent
+        elif counters := self.tcp_counters():
+            self.meter[RECEIVED], self.meter[SENT] = counters.received, counters.sent
             self.is_counted = True
 
-    def last_came(self) -> float:
+    def final_outcome(self) -> Outcome:
+        self.update_counters()
+        if self.outcome:
+            return self.outcome
+        if self.status is None:
+            return super().final_outcome() if self.meter[HANDLER_OUTCOME] != DONE else Outcome.FAILED
+        code = os.waitstatus_to_exitcode(self.status)
+        if code < 0:
+            self.signal_name = _signal_name(-code)
+            return Outcome.KILLED
+        return Outcome.FAILED if code else Outcome.DONE
+
+    def log_end(self, outcome: Outcome) -> None:
+        """Log the end, of one that was cut too: how its program ended is news."""
+        meter, how = self.meter, self.signal_name or outcome.value
+        counted = {"received": meter[RECEIVED], "sent": meter[SENT]} if self.is_counted else {}
+        log.program_ended(self.name, self.age, counted, how, self._ending(), self.id, self.connection is None)
+
+    def _ending(self) -> dict[str, object]:
+        """Return the exit status or the signal of the program, if it ever ran."""
+        if self.status is None:
+            return {}
+        code = os.waitstatus_to_exitcode(self.status)
+        return {"signal": _signal_name(-code)} if code < 0 else {"status": code}
+
+    def last_received_at(self) -> float:
         """Return when something came last; where the kernel does not tell, when something moved."""
-        if (came_at := super().last_came()) > self.began:  # it has not been read yet
-            return came_at
-        traffic = self.traffic()
-        return traffic.came_at if traffic else self.last_moved()
+        if (received_at := super().last_received_at()) > self.began:  # it has not been read yet
+            return received_at
+        counters = self.tcp_counters()
+        return counters.received_at if counters else self.last_activity_at()
 
-    def last_moved(self) -> float:
-        traffic = self.traffic()
-        signs = self._signs(is_counted=bool(traffic))
-        if signs != self.signs:
-            self.signs, self.moved_at = signs, monotonic()
-        return max(self.moved_at, traffic.came_at, traffic.went_at) if traffic else self.moved_at
+    def last_activity_at(self) -> float:
+        counters = self.tcp_counters()
+        marks = self._read_activity_marks(is_counted=bool(counters))
+        if marks != self._activity_marks:
+            self._activity_marks, self._moved_at = marks, monotonic()
+        moved_at = max(self.began, self._moved_at)
+        return max(moved_at, counters.received_at, counters.sent_at) if counters else moved_at
 
-    def _signs(self, is_counted: bool) -> tuple[int, int, int]:
+    def _read_activity_marks(self, is_counted: bool) -> tuple[int, int, int]:
         """Return what changes when something moves: what is queued, and what has been read and written."""
         if self.connection is None:
-            return 0, 0, io_of_family(self.pid)
-        queued_out = queued(self.connection, termios.TIOCOUTQ)
+            return 0, 0, process_tree_io(self.pid)
+        unsent = queued_bytes(self.connection, termios.TIOCOUTQ)
         if is_counted:
-            return 0, queued_out, 0
-        return queued(self.connection, termios.FIONREAD), queued_out, io_of_family(self.pid)
+            return 0, unsent, 0
+        return queued_bytes(self.connection, termios.FIONREAD), unsent, process_tree_io(self.pid)
+
+
+class ProgramDatagram(ProgramConversation, DatagramConversation):
+    """A datagram that a program is to answer."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"SIG{number}"

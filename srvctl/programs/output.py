@@ -61,7 +61,7 @@ class PipeReader:
             self._fd = -1
 
 
-class Lines(PipeReader):
+class StderrLines(PipeReader):
     """The standard error of the program that serves `peer`: a line of the log for each line, cut if it is long."""
 
     def __init__(self, peer: str) -> None:
@@ -90,17 +90,17 @@ class Lines(PipeReader):
         super().close()
 
 
-class Answer(PipeReader):
-    """The standard output of a program that answers a datagram; what is longer than `most` bytes is none."""
+class DatagramReply(PipeReader):
+    """The standard output of a program that answers a datagram; what is longer than `limit` bytes is none."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         super().__init__(self._keep)
-        self._most = most
+        self._limit = limit
         self.data = b""
 
     @property
     def is_too_long(self) -> bool:
-        return len(self.data) > self._most
+        return len(self.data) > self._limit
 
     def _keep(self, data: bytes) -> None:
         self.data += data

@@ -7,61 +7,59 @@ import os
 import signal
 from time import sleep
 
-from srvctl.serving.children import ChildServing
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
-    from typing import Any
 
     from srvctl.runtime.loop import Loop
 
-# So many are seen to in one turn of the loop, before timers and other descriptors get theirs.
+# So many are reaped in one turn of the loop, before timers and other descriptors get theirs.
 _BATCH = 64
 
-_ENDED = (signal.SIGCHLD,)
+_CHILD_ENDED = (signal.SIGCHLD,)
 
 
-class Reaping(ChildServing):
-    """Have the loop see to all children that end; it runs in the main thread of a process that has no others.
+class SigchldReaper:
+    """Reap all children that end, in the main thread of a process that has no others.
 
-    A pidfd for each, as `ForkingMixIn` has it, spares children that are somebody else's; it costs five system calls and
-    a descriptor for each.
+    `before` is called before children are reaped, `on_reaped` with the process id and wait status of each, and `after`
+    behind them. A pidfd for each child would spare those that are somebody else's; it costs five system calls and a
+    descriptor for each.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._engaged: set[int] = set()  # requests that have a child, or one that is on its way
-        self._early: dict[int, int] = {}  # wait statuses of children that ended before they were entered
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, before: Callable[[], None], on_reaped: Callable[[int, int], None], after: Callable[[], None]
+    ) -> None:
+        self._before, self._on_reaped, self._after = before, on_reaped, after
+        self._opened = contextlib.ExitStack()
 
-    def _serve(self, loop: Loop, poll_interval: float) -> None:
-        with contextlib.ExitStack() as opened:
-            ends = _open_ends(opened)
-            loop.watch(ends, lambda events: self._on_signal(loop, ends))
-            loop.call_soon(lambda: self._reap_all(loop))  # those that have ended before this
-            super()._serve(loop, poll_interval)
+    def open(self, loop: Loop) -> None:
+        """Have `loop` reap; until `close`."""
+        read = _open_pipe(self._opened)
+        loop.watch(read, lambda events: self._on_signal(loop, read))
+        self._opened.callback(loop.unwatch, read)
+        loop.call_soon(lambda: self._reap(loop))  # those that have ended before this
 
-    def _on_signal(self, loop: Loop, ends: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(ends, 4096)  # first: who ends behind this tells again
-        self._reap_all(loop)
+    def close(self) -> None:
+        """Leave SIGCHLD as it was before `open`."""
+        self._opened.close()
 
-    def _rest(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Let things happen; a child that ends meanwhile is told of behind it. Blocks."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDED)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _CHILD_ENDED)
         try:
             sleep(seconds)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDED)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)
 
-    def _enter_started(self) -> None:
-        """Called before it matters which children there are: enter those that were started since the last time."""
+    def _on_signal(self, loop: Loop, read: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(read, 4096)  # first: who ends behind this tells again
+        self._reap(loop)
 
-    def _await_started(self) -> None:
-        """Called when a child has ended that was not entered yet: see to it that it is."""
-
-    def _reap_all(self, loop: Loop) -> None:
-        self._enter_started()
+    def _reap(self, loop: Loop) -> None:
+        self._before()
         try:
             for _ in range(_BATCH):
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -69,32 +67,13 @@ class Reaping(ChildServing):
                     break
                 self._on_reaped(pid, status)
             else:
-                loop.call_soon(lambda: self._reap_all(loop))
+                loop.call_soon(lambda: self._reap(loop))
         except ChildProcessError:  # there is none
             pass
-        if self._early:
-            self._await_started()
-        if len(self._engaged) == len(self._by_pid):  # none is on its way: those that are left were there before us
-            self._early.clear()
-
-    def _on_reaped(self, pid: int, status: int) -> None:
-        if pid not in self._by_pid:
-            self._early[pid] = status
-            return
-        self.active_children.discard(pid)  # type: ignore[union-attr]
-        self._child_ended(pid, status)
-        self._request_ended()
-
-    def _child_started(self, pid: int, request: Any, client_address: Any) -> None:
-        super()._child_started(pid, request, client_address)
-        if (status := self._early.pop(pid, None)) is not None:
-            self._on_reaped(pid, status)
-
-    def _watch_child(self, pid: int) -> int:
-        return -1
+        self._after()
 
 
-def _open_ends(opened: contextlib.ExitStack) -> int:
+def _open_pipe(opened: contextlib.ExitStack) -> int:
     """Return a descriptor that is readable when a child has ended, and leave to `opened` what undoes that.
 
     Not a signalfd(2): a thread that does not block the signal, as what watches a program from within it starts one,
@@ -106,7 +85,7 @@ def _open_ends(opened: contextlib.ExitStack) -> int:
     # Written to by the signal itself: a handler that runs behind it may be too late for the loop's wait.
     opened.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(write, warn_on_full_buffer=False))
     opened.callback(signal.signal, signal.SIGCHLD, signal.signal(signal.SIGCHLD, _do_nothing))
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDED)  # whoever started us may have left it so
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, _CHILD_ENDED)  # whoever started us may have left it so
     opened.callback(signal.pthread_sigmask, signal.SIG_SETMASK, before)
     return read
 

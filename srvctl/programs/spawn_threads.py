@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from srvctl.programs.spawn import Spawning
 
 # So many programs may be on their way from fork to exec at a time. Each waits for a processor most of the while.
-_MOST_THREADS = 4
+_THREAD_LIMIT = 4
 
 
-class Start:
+class SpawnRequest:
     """One program that is started for a conversation, and what it gets: its first three descriptors, and variables.
 
     `number` is the error number with which that ended, or 0.
@@ -49,29 +49,35 @@ class Start:
         for fd in self._owned:
             os.close(fd)
 
+    def cancel(self) -> None:
+        """Close everything of a start that is not to be run."""
+        self.close()
+        self.spawning.cancel()
 
-class Starters:
+
+class SpawnThreads:
     """Threads that run each start that is submitted, as many as there is work for.
 
     They do nothing else: with a processor's caches full of the program before, Python takes three times as long in them
-    as in the loop. What was run is in `made`, the first one first. Nobody is told of a start that went well, unless
-    `tells_all` is true; then, and when one failed, `on_made` is called in a thread. The rest is for the loop's thread.
+    as in the loop. What was run is in `completed`, the first one first. Nobody is told of a start that went well,
+    unless `notify_always` is true; then, and when one failed, `on_completed` is called in a thread. The rest is for the
+    loop's thread.
     """
 
-    def __init__(self, on_made: Callable[[], None]) -> None:
-        self._on_made = on_made
-        self._queue: SimpleQueue[Start | None] = SimpleQueue()
+    def __init__(self, on_completed: Callable[[], None]) -> None:
+        self._on_completed = on_completed
+        self._queue: SimpleQueue[SpawnRequest | None] = SimpleQueue()
         self._ended: SimpleQueue[None] = SimpleQueue()
         self._threads = 0
-        self.made: deque[Start] = deque()
-        self.tells_all = False
+        self.completed: deque[SpawnRequest] = deque()
+        self.notify_always = False
 
-    def submit(self, start: Start, pending: int) -> bool:
+    def submit(self, start: SpawnRequest, pending: int) -> bool:
         """Have a start made soon, and return true; false when there is no thread for it, and none can be had.
 
         `pending` says how many others are on their way.
         """
-        if pending >= self._threads < _MOST_THREADS:
+        if pending >= self._threads < _THREAD_LIMIT:
             with contextlib.suppress(RuntimeError):  # no thread: those that are there have more to do
                 _thread.start_new_thread(self._work, ())
                 self._threads += 1
@@ -79,11 +85,11 @@ class Starters:
             self._queue.put(start)
         return self._threads > 0
 
-    def has_plenty(self) -> bool:
+    def is_backlogged(self) -> bool:
         """Tell whether all threads will have more to do for a while."""
-        return self._queue.qsize() >= _MOST_THREADS
+        return self._queue.qsize() >= _THREAD_LIMIT
 
-    def withdraw(self) -> Iterator[Start]:
+    def cancel_queued(self) -> Iterator[SpawnRequest]:
         """Return the starts that no thread has begun with."""
         with contextlib.suppress(Empty):
             while start := self._queue.get_nowait():
@@ -102,8 +108,8 @@ class Starters:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while start := self._queue.get():
             start.number = start.spawning.run()
-            self.made.append(start)
+            self.completed.append(start)
             # Who wants to be told says so before it looks for what was made, and here it is the other way round.
-            if start.number or self.tells_all:
-                self._on_made()
+            if start.number or self.notify_always:
+                self._on_completed()
         self._ended.put(None)

@@ -337,6 +337,10 @@ def start_failed(error: BaseException, suppressed: int, pause: float) -> None:
     _event(WARNING, "request waits", error=describe(error), suppressed=suppressed, retry_in=pause)
 
 
+def not_established(peer: str, step: str, error: BaseException, suppressed: int) -> None:
+    _event(WARNING, "not established", peer=peer, step=step, error=describe(error), suppressed=suppressed)
+
+
 def rule_failed(peer: str, error: BaseException) -> None:
     _event(ERROR, "rule failed", peer=peer, error=describe(error), next="the client is refused")
 

@@ -1,4 +1,4 @@
-"""Sockets that count: what a handler receives and sends is noted on the meter of its conversation."""
+"""Connections: what accepts them, and the sockets that note on a meter what a handler receives and sends."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import io
 import socket
 from time import monotonic_ns
 
-from srvctl.net.address import mapped
-from srvctl.serving.conversation import CAME_AT, LOST, RECEIVED, SENT, WENT_AT, Conversation
-from srvctl.socketserver.datagram import ICMP_ERRNOS, Reply
+from srvctl.net.address import unmapped
+from srvctl.serving.conversation import METER_ITEMS, RECEIVED, RECEIVED_AT, SENT, SENT_AT, Conversation
+from srvctl.serving.source import SocketSource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from srvctl.serving.conversation import Meter
 
 # A plain number, as each flag here: an IntFlag makes two objects for each `&`.
 _PEEK = int(socket.MSG_PEEK)
-_SOCK_STREAM, _AF_INET6, _AF_UNIX = int(socket.SOCK_STREAM), int(socket.AF_INET6), int(socket.AF_UNIX)
+_SOCK_STREAM = int(socket.SOCK_STREAM)
 _init = _socket.socket.__init__
 _recv, _recv_into = _socket.socket.recv, _socket.socket.recv_into
 _send, _sendall = _socket.socket.send, _socket.socket.sendall
@@ -30,27 +30,28 @@ _shutdown, _close = _socket.socket.shutdown, _socket.socket.close
 class Connection(socket.socket):
     """An accepted connection that notes on its meter what comes and goes, and is a socket in everything else.
 
-    `is_at_end` says that the peer has shut down and everything before that was read: nothing can come any more.
+    `at_eof` says that the peer has shut down and everything before that was read: nothing can come any more.
     """
 
-    __slots__ = ("_tells_end", "is_at_end", "meter")
+    __slots__ = ("_has_eof", "at_eof", "meter")
 
     meter: Meter
 
-    def __init__(self, family: int, type: int, proto: int, fileno: int) -> None:
+    def __init__(self, family: int, type: int, proto: int, fileno: int, meter: Meter) -> None:
         """Take over an accepted descriptor; the caller knows what it is."""
         # What `socket.socket` does, less the enumerations that it asks; one comes with each connection.
         _init(self, family, type, proto, fileno)
         self._io_refs = 0
         self._closed = False
-        self.is_at_end = False
-        self._tells_end = type == _SOCK_STREAM  # a packet may be empty
+        self.meter = meter
+        self.at_eof = False
+        self._has_eof = type == _SOCK_STREAM  # a packet may be empty
 
-    def _came(self, count: int) -> None:
+    def _count_received(self, count: int) -> None:
         if count:
             meter = self.meter
             meter[RECEIVED] += count
-            meter[CAME_AT] = monotonic_ns()
+            meter[RECEIVED_AT] = monotonic_ns()
 
     def makefile(self, mode: str = "r", buffering: int | None = None, **options: Any) -> Any:
         """Return a file on the connection, as `socket.socket.makefile`; the one that handlers have is a shorter way."""
@@ -67,53 +68,55 @@ class Connection(socket.socket):
 
     def shutdown(self, how: int, /) -> None:
         if how != socket.SHUT_WR:  # the end that is read now is our own
-            self._tells_end = False
+            self._has_eof = False
         _shutdown(self, how)
 
-    def _went(self, count: int) -> None:
+    def _count_sent(self, count: int) -> None:
         meter = self.meter
         meter[SENT] += count
-        meter[WENT_AT] = monotonic_ns()
+        meter[SENT_AT] = monotonic_ns()
 
-    def note_received(self, count: int) -> None:
+    def count_received(self, count: int) -> None:
         """Count `count` bytes that a handler took off the descriptor by itself, as splice(2) does."""
-        self._came(count)
+        self._count_received(count)
 
-    def note_sent(self, count: int) -> None:
+    def count_sent(self, count: int) -> None:
         """Count `count` bytes that a handler put on the descriptor by itself."""
-        self._went(count)
+        self._count_sent(count)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         data = _recv(self, bufsize, flags)
         if data:
             if not flags & _PEEK:
-                self._came(len(data))
+                meter = self.meter
+                meter[RECEIVED] += len(data)
+                meter[RECEIVED_AT] = monotonic_ns()
         elif bufsize:
-            self.is_at_end = self._tells_end
+            self.at_eof = self._has_eof
         return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         count = _recv_into(self, buffer, nbytes, flags)
         if not flags & _PEEK:
-            self._came(count)
+            self._count_received(count)
         return count
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         data, address = super().recvfrom(bufsize, flags)
         if not flags & _PEEK:
-            self._came(len(data))
+            self._count_received(len(data))
         return data, address
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         count, address = super().recvfrom_into(buffer, nbytes, flags)
         if not flags & _PEEK:
-            self._came(count)
+            self._count_received(count)
         return count, address
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         message = super().recvmsg(bufsize, ancbufsize, flags)
         if not flags & _PEEK:
-            self._came(len(message[0]))
+            self._count_received(len(message[0]))
         return message
 
     def recvmsg_into(
@@ -121,27 +124,29 @@ class Connection(socket.socket):
     ) -> tuple[int, list[Any], int, Any]:
         message = super().recvmsg_into(buffers, ancbufsize, flags)
         if not flags & _PEEK:
-            self._came(message[0])
+            self._count_received(message[0])
         return message
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         count = _send(self, data, flags)
-        self._went(count)
+        self._count_sent(count)
         return count
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         _sendall(self, data, flags)
-        self._went(len(data) if type(data) is bytes else memoryview(data).nbytes)
+        meter = self.meter
+        meter[SENT] += len(data) if type(data) is bytes else memoryview(data).nbytes
+        meter[SENT_AT] = monotonic_ns()
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         count = super().sendmsg(buffers, ancdata, flags, address)
-        self._went(count)
+        self._count_sent(count)
         return count
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
         before = self.meter[SENT]
         sent = super().sendfile(file, offset, count)
-        self._went(max(0, sent - (self.meter[SENT] - before)))  # without os.sendfile it went through `send`
+        self._count_sent(max(0, sent - (self.meter[SENT] - before)))  # without os.sendfile it went through `send`
         return sent
 
 
@@ -171,58 +176,42 @@ class _CountingReader(socket.SocketIO):
         if count:
             meter = connection.meter
             meter[RECEIVED] += count
-            meter[CAME_AT] = monotonic_ns()
+            meter[RECEIVED_AT] = monotonic_ns()
         else:
-            connection.is_at_end = connection._tells_end
+            connection.at_eof = connection._has_eof
         return count
 
 
-class CountingReply(Conversation, Reply):
-    """What a handler of srvctl's answers a datagram with; it notes what went, and bears ICMP errors.
+class StreamSource(SocketSource):
+    """A listening socket, and the connections that it accepts. The server owns both."""
 
-    It is the conversation, too: one object less for each datagram. `on` makes the class for a socket; whoever makes one
-    sets its `peer`, `meter` and `began`.
-    """
+    is_stream = True
+    _serving_timeout = 0.0  # readable does not mean that accept(2) will not block, select(2) BUGS
 
-    request = None
-    _family = 0
-    _ancillary: Any = ()
+    def __init__(self, sock: socket.socket, is_own: bool, new_conversation: type[Conversation] = Conversation) -> None:
+        super().__init__(sock, is_own)
+        self._new_conversation = new_conversation
+        # As plain numbers: the attributes of a socket make an enumeration's member of them each time.
+        self._kind = (int(sock.family), int(sock.type), sock.proto)
+        self._may_be_mapped = sock.family == socket.AF_INET6
+        self._accept = sock._accept  # type: ignore[attr-defined]  # what socket.accept itself calls
 
-    @classmethod
-    def on(cls, sock: socket.socket) -> Callable[[], CountingReply]:
-        """Return a class of replies on `sock`, whose constructor takes and sets nothing.
+    def accept(self) -> Conversation:
+        """Return the next connection as a conversation. Raises BlockingIOError when there is none, and OSError."""
+        fd, peer = self._accept()
+        family, type_, proto = self._kind
+        meter = [0] * METER_ITEMS
+        connection = Connection(family, type_, proto, fd, meter)
+        return self._new_conversation(connection, unmapped(peer) if self._may_be_mapped else peer, meter)
 
-        What else a socket has is on the class: `__getattr__` costs every other attribute, too.
-        """
-        send, is_ipv6, is_unix = sock.sendto, sock.family == _AF_INET6, sock.family == _AF_UNIX
+    def pack(self, conversation: Conversation) -> tuple[int, Any]:
+        """Return a conversation as a descriptor and plain values, for another process."""
+        return conversation.connection.fileno(), None
 
-        def sendto(self: CountingReply, data: Any, flags: Any, address: Any = None) -> int:
-            if address is None:
-                flags, address = 0, flags
-            if is_ipv6:
-                address = mapped(address)
-            try:
-                sent = send(data, flags, address) if not self._ancillary else Reply.sendto(self, data, flags, address)
-            except OSError as error:
-                if error.errno not in ICMP_ERRNOS or is_unix:
-                    raise
-                # An error that came back for an earlier datagram, to whomever; asking took it off the socket.
-                self.meter[LOST] += 1
-                sent = Reply.sendto(self, data, flags, address)
-            meter = self.meter
-            meter[SENT] += sent
-            meter[WENT_AT] = monotonic_ns()
-            return sent
+    def unpack(self, values: Any, fd: int, peer: Any, meter: Meter) -> Conversation:
+        """Return the conversation that `pack` took apart."""
+        return self._new_conversation(Connection(*self._kind, fd, meter), peer, meter)
 
-        others = {name: _delegate(name) for name in dir(sock) if name[0] != "_" and not hasattr(cls, name)}
-        own = {"_sock": sock, "sendto": sendto, "__init__": object.__init__}
-        return type(cls.__name__, (cls,), others | own)
-
-    @property
-    def client_address(self) -> Any:
-        """Where the datagram came from."""
-        return self.peer
-
-
-def _delegate(name: str) -> property:
-    return property(lambda reply: getattr(reply._sock, name))
+    def close(self) -> None:
+        """Close the listening socket: who is in its queue is reset."""
+        self.socket.close()

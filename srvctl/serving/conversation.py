@@ -1,18 +1,19 @@
-"""One conversation: who with, since when, and its meter of what came and went.
+"""One conversation: with whom, since when, and its meter of what was received and sent.
 
-A conversation is a connection, or a datagram with its answer. Nothing here decides anything; `srvctl.serving` does.
+A conversation is a connection, or a datagram with its answer. Nothing here decides anything: the parts around it do.
 """
 
 from __future__ import annotations
 
 import fcntl
-import mmap
 import socket
 import struct
 import termios
+from enum import Enum
 from time import monotonic
 
 from srvctl.net.address import format_sockaddr
+from srvctl.runtime import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,40 +22,72 @@ if TYPE_CHECKING:
 
     Meter = MutableSequence[int]
 
-# What a meter holds: bytes, monotonic nanoseconds, and how the handler ended. A forked child's is in memory that
+# What a meter holds: bytes, monotonic nanoseconds, and how the handler ended. A forked child's meter is in memory that
 # it shares with its parent, so these are whole numbers.
-RECEIVED, SENT, CAME_AT, WENT_AT, OUTCOME, LOST, METER_ITEMS = range(7)
-SLOT = METER_ITEMS  # of a shared one: which it is
-_METER_BYTES = 64  # a cache line each: neighbours are written by other processes
+RECEIVED, SENT, RECEIVED_AT, SENT_AT, HANDLER_OUTCOME, LOST, METER_ITEMS = range(7)
 
-DONE, FAILED, RESET, EXITED = range(4)
-OUTCOMES = ("done", "failed", "reset", "exit")
+
+class Outcome(Enum):
+    """How a conversation ended; the value is the word that the log has for it."""
+
+    DONE = "done"
+    FAILED = "failed"  # the handler raised, or its process ended with a status other than 0
+    RESET = "reset"  # by the peer
+    EXITED = "exit"  # the handler raised SystemExit or KeyboardInterrupt
+    REFUSED = "refused"  # by a step before the handler
+    MAX_DURATION = "max-duration"
+    IDLE = "idle"
+    CUT = "cut"  # at the deadline of a stop
+    KILLED = "killed"  # its process died of a signal; the log names that
+
+    __hash__ = object.__hash__  # Enum has one in Python, which would be a call for each conversation
+
+
+# What a handler, which may run in another process, can bring about: a meter holds the place in this row.
+HANDLER_OUTCOMES = (Outcome.DONE, Outcome.FAILED, Outcome.RESET, Outcome.EXITED, Outcome.REFUSED)
+DONE, FAILED, RESET, EXITED, REFUSED = range(len(HANDLER_OUTCOMES))
+
+
+class CutState(Enum):
+    """How far a conversation is with being ended from outside."""
+
+    NOT_CUT = 0
+    CUT = 1  # its handler has been told, and has a moment to clean up before it is killed
+    TERMINATING = 2  # its process group has got TERM, and gets KILL by itself
+    KILLED = 3  # nothing more can be done to it
 
 
 class Conversation:
-    """A row of the server's table.
+    """A row of the table.
 
-    `how` is set by whoever ends it against its will; otherwise the meter says how the handler ended. `pid` is the
-    child that serves it, or 0.
+    `request` is what the handler gets; of a connection it is `connection` too, of a datagram there is none. `outcome`
+    is set by whoever ends the conversation against its will; otherwise the meter says how the handler ended. `pid` is
+    the process that serves it, or 0.
     """
 
     # On the class until they are set: most conversations end without any of them, and each costs its constructor.
     pid = 0
-    how = ""
+    outcome: Outcome | None = None
+    signal_name = ""
+    cut = CutState.NOT_CUT
     cut_at = 0.0
     half_closed = False
-    outq = 0
+    unsent_bytes = 0
+    connection: Any = None
 
-    def __init__(self, request: Any, peer: Any, meter: Meter) -> None:
-        self.request = request
+    def __init__(self, connection: Any, peer: Any, meter: Meter) -> None:
+        self.request = self.connection = connection
         self.peer = peer
         self.meter = meter
         self.began = monotonic()
 
-    @property
-    def connection(self) -> socket.socket | None:
-        """The connection, or None for a datagram."""
-        return self.request if isinstance(self.request, socket.socket) else None
+    def replace(self, connection: Any) -> None:
+        """Go on with another object in place of the connection, as a TLS handshake makes one."""
+        self.request = self.connection = connection
+
+    def final_outcome(self) -> Outcome:
+        """Return how it ended."""
+        return self.outcome or HANDLER_OUTCOMES[self.meter[HANDLER_OUTCOME]]
 
     @property
     def age(self) -> float:
@@ -74,75 +107,33 @@ class Conversation:
             return f"pid:{struct.unpack('3i', credentials)[0]}"
         return text
 
-    def last_came(self) -> float:
+    def log_end(self, outcome: Outcome) -> None:
+        """Log the end, unless it was logged when the conversation was cut."""
+        if outcome is not Outcome.CUT:
+            meter, how = self.meter, self.signal_name or outcome.value
+            is_datagram = self.connection is None
+            log.conversation_ended(self.name, self.age, meter[RECEIVED], meter[SENT], how, is_datagram)
+
+    def last_received_at(self) -> float:
         """Return when something came last, or when it began; with unread bytes in the kernel, that is now."""
-        if queued(self.connection, termios.FIONREAD):
+        if queued_bytes(self.connection, termios.FIONREAD):
             return monotonic()
-        return max(self.began, self.meter[CAME_AT] / 1e9)
+        return max(self.began, self.meter[RECEIVED_AT] / 1e9)
 
-    def last_moved(self) -> float:
+    def last_activity_at(self) -> float:
         """Return when something came or went last; what the peer's kernel has taken since we looked counts."""
-        outq = queued(self.connection, termios.TIOCOUTQ)
-        if outq != self.outq:
-            self.outq = outq
+        unsent = queued_bytes(self.connection, termios.TIOCOUTQ)
+        if unsent != self.unsent_bytes:
+            self.unsent_bytes = unsent
             return monotonic()
-        return max(self.last_came(), self.meter[WENT_AT] / 1e9)
+        return max(self.last_received_at(), self.meter[SENT_AT] / 1e9)
 
 
-def queued(connection: socket.socket | None, request: int) -> int:
+def queued_bytes(connection: socket.socket | None, direction: int) -> int:
     """Return the bytes that the kernel holds for `connection`, one way or the other: tcp(7), unix(7)."""
     if connection is None:
         return 0
     try:
-        return int.from_bytes(fcntl.ioctl(connection.fileno(), request, b"\0\0\0\0"), "little")
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), direction, b"\0\0\0\0"), "little")
     except (OSError, ValueError):
         return 0
-
-
-def new_meter() -> Meter:
-    """Return a meter for this process alone."""
-    return [0] * METER_ITEMS
-
-
-class SharedMeters:
-    """Meters in memory that forked children share with their parent; `take` and `give_back` are the parent's."""
-
-    def __init__(self, count: int) -> None:
-        self._memory = mmap.mmap(-1, (count + 1) * _METER_BYTES)
-        self._words = memoryview(self._memory).cast("q")
-        self._free = list(range(count))
-        self._flag = count * _METER_BYTES // 8
-
-    @property
-    def flag(self) -> bool:
-        """One bit that parent and children share: the parent sets it, for good."""
-        return self._words[self._flag] != 0
-
-    def raise_flag(self) -> None:
-        """Set the flag."""
-        self._words[self._flag] = 1
-
-    def take(self) -> Meter | None:
-        """Return a meter that reads zero, or None when all are taken."""
-        if not self._free:
-            return None
-        width = _METER_BYTES // 8
-        at = self._free.pop() * width
-        self._words[at : at + width] = memoryview(bytes(_METER_BYTES)).cast("q")
-        meter = self._words[at : at + width]
-        meter[SLOT] = at // width
-        return meter  # type: ignore[return-value]
-
-    def at(self, slot: int) -> Meter | None:
-        """Return the meter of a slot, in another process; none for -1."""
-        width = _METER_BYTES // 8
-        return self._words[slot * width : (slot + 1) * width] if slot >= 0 else None  # type: ignore[return-value]
-
-    def slot_of(self, meter: Meter) -> int:
-        """Return the slot of a meter of `take`, or -1."""
-        return meter[SLOT] if isinstance(meter, memoryview) else -1
-
-    def give_back(self, meter: Meter) -> None:
-        """Take back a meter of `take`; any other is not ours."""
-        if isinstance(meter, memoryview):
-            self._free.append(meter[SLOT])

@@ -5,27 +5,29 @@ from __future__ import annotations
 import _thread
 from collections import deque
 
-from srvctl.serving.conversation import LOST, RECEIVED, SENT
+from srvctl.serving.conversation import LOST, RECEIVED, SENT, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.serving.conversation import Meter
 
-# Which counter the end of a conversation is for; any other end, a signal say, is a failure.
+# Which counter the end of a conversation is for.
 _COUNTERS = {
-    "done": "served",
-    "exit": "served",
-    "failed": "failed",
-    "reset": "reset",
-    "max-duration": "timed_out",
-    "idle": "timed_out",
-    "cut": "cut",
+    Outcome.DONE: "served",
+    Outcome.EXITED: "served",
+    Outcome.FAILED: "failed",
+    Outcome.KILLED: "failed",
+    Outcome.RESET: "reset",
+    Outcome.REFUSED: "refused",
+    Outcome.MAX_DURATION: "timed_out",
+    Outcome.IDLE: "timed_out",
+    Outcome.CUT: "cut",
 }
 # So many may wait to be counted: what is kept of each is some 200 bytes.
-_MOST = 64
+_BATCH = 64
 
 
-class Tally:
+class Counters:
     """Counters, for any thread and for signal handlers.
 
     The end of a conversation is only noted, and many are counted in one go: a lock and five numbers for each are 3,800
@@ -36,7 +38,7 @@ class Tally:
         names = ("served", "failed", "reset", "timed_out", "cut", "refused", "rejected", "truncated", "lost")
         self._counters = dict.fromkeys(names, 0)
         self._received = self._sent = self._ended = 0
-        self._noted: deque[tuple[str, Meter]] = deque()
+        self._pending: deque[tuple[Outcome, Meter]] = deque()
         self._counting = _thread.RLock()  # a signal handler may end one conversation while its thread ends another
 
     def add(self, name: str, count: int = 1) -> None:
@@ -44,31 +46,31 @@ class Tally:
         with self._counting:
             self._counters[name] += count
 
-    def end(self, how: str, meter: Meter) -> None:
-        """Note the end of a conversation. Its meter must not change from here on until `settle`."""
-        self._noted.append((how, meter))
-        if len(self._noted) >= _MOST:
-            self.settle()
+    def record(self, outcome: Outcome, meter: Meter) -> None:
+        """Note the end of a conversation. Its meter must not change from here on until `flush`."""
+        self._pending.append((outcome, meter))
+        if len(self._pending) >= _BATCH:
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Count what was noted."""
         with self._counting:
-            noted = [self._noted.popleft() for _ in range(len(self._noted))]
-            ways, meters = [how for how, _ in noted], [meter for _, meter in noted]
-            for how in set(ways):
-                self._counters[_COUNTERS.get(how, "failed")] += ways.count(how)
+            pending = [self._pending.popleft() for _ in range(len(self._pending))]
+            outcomes, meters = [outcome for outcome, _ in pending], [meter for _, meter in pending]
+            for outcome in set(outcomes):
+                self._counters[_COUNTERS[outcome]] += outcomes.count(outcome)
             self._counters["lost"] += sum([meter[LOST] for meter in meters])
             self._received += sum([meter[RECEIVED] for meter in meters])
             self._sent += sum([meter[SENT] for meter in meters])
-            self._ended += len(noted)
+            self._ended += len(pending)
 
     @property
     def ended(self) -> int:
         """How many conversations have ended."""
-        self.settle()
+        self.flush()
         return self._ended
 
     def figures(self) -> dict[str, int]:
         """Return everything that was counted, by name."""
-        self.settle()
+        self.flush()
         return {"received": self._received, "sent": self._sent} | self._counters

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import socket
 from _thread import get_ident
 from time import monotonic
 
 from srvctl.runtime import log
-from srvctl.runtime.loop import Timer
-from srvctl.serving.conversation import Conversation
-from srvctl.serving.table import Conversations
+from srvctl.serving.conversation import CutState, Outcome
+from srvctl.serving.executor import shutdown_connection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from srvctl.config.settings import Settings
+    from srvctl.runtime.loop import Loop, Timer
+    from srvctl.serving.conversation import Conversation
+    from srvctl.serving.executor import Executor
+    from srvctl.serving.table import ConversationTable
 
 # Between the cut at a deadline and the end: time for a handler to see the end of its connection and clean up.
-LAST_WORDS_SECONDS = 0.2
+CUT_GRACE_SECONDS = 0.2
 # The table is looked at no more often than this, so that 10,000 conversations with as many deadlines cost little.
 # A conversation ends at its deadline and this at most.
 SWEEP_SECONDS = 0.05
@@ -27,100 +27,110 @@ SWEEP_SECONDS = 0.05
 NEVER = float("inf")
 
 
-class Deadlines(Conversations):
-    """Hold conversations to ``--max-duration`` and ``--idle-timeout``; no timer runs when none has a limit."""
+class Deadlines:
+    """Hold conversations to ``--max-duration`` and ``--idle-timeout``, and during a stop to ``--drain-idle-timeout``.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._sweep_timer: Timer | None = None
-        # The shortest that any conversation is held to, in seconds.
-        self._shortest_limit = min(self.settings.max_duration or NEVER, self.settings.idle_timeout or NEVER)
-        super().__init__(*args, **kwargs)
+    Acts on the table, through the executor. No timer runs while there is nothing to hold to a limit: `is_active` says
+    whether `expect` is to be called for each conversation that is entered.
+    """
 
-    def _begin(self, request: Any, client_address: Any) -> bool:
-        if not super()._begin(request, client_address):
-            return False
-        if self._shortest_limit < NEVER:
-            self._expect_limit()
-        return True
+    def __init__(self, settings: Settings, table: ConversationTable, executor: Executor) -> None:
+        self._table, self._executor = table, executor
+        self._max_duration, self._idle_timeout = settings.max_duration, settings.idle_timeout
+        self._drain_idle_timeout: float | None = None  # while the server drains
+        self._shortest = min(self._max_duration or NEVER, self._idle_timeout or NEVER)
+        self.is_active = self._shortest < NEVER
+        self._loop: Loop | None = None
+        self._loop_thread = 0
+        self._timer: Timer | None = None
 
-    def _expect_limit(self) -> None:
+    def open(self, loop: Loop) -> None:
+        """Have `loop` tell when the first deadline can have come."""
+        self._loop, self._loop_thread = loop, get_ident()
+        self._timer = None
+
+    def release_in_child(self) -> None:
+        """Leave all deadlines to the parent."""
+        self._loop = None
+
+    def hold_idle_to(self, seconds: float) -> None:
+        """From now on, half-close a connection on which nothing has come for so long; for a stop."""
+        self._drain_idle_timeout = seconds
+        # First, for a thread that enters a conversation now: it looks at this behind the entry, and we at the table.
+        self._shortest = min(self._shortest, seconds)
+        self.is_active = True
+        self._arm_next()
+
+    def expect(self) -> None:
         """Have the table looked at when a conversation that was entered just now can reach a limit. From any thread."""
-        when = monotonic() + self._shortest_limit
-        if (timer := self._sweep_timer) and timer.when <= when:
+        when = monotonic() + self._shortest
+        if (timer := self._timer) and timer.when <= when:
             return
-        if get_ident() == self._serving_thread:
-            self._arm_sweep(when)
+        if get_ident() == self._loop_thread:
+            self._arm(when)
         elif loop := self._loop:
-            loop.call_soon(lambda: self._arm_sweep(when))
+            loop.call_soon(lambda: self._arm(when))
 
-    def _arm_sweep(self, when: float) -> None:
+    def cut(self, conversation: Conversation, outcome: Outcome) -> None:
+        """End a conversation from outside, and kill what serves it if it does not take the hint."""
+        conversation.outcome = conversation.outcome or outcome
+        self._executor.cut(conversation)
+        if conversation.cut is CutState.CUT:
+            self._arm(conversation.cut_at + CUT_GRACE_SECONDS)
+
+    def _arm(self, when: float) -> None:
         """Have the table looked at `when` at the latest, but not at once."""
         when = max(when, monotonic() + SWEEP_SECONDS)
-        if self._loop is None or (self._sweep_timer and self._sweep_timer.when <= when):
+        if self._loop is None or (self._timer and self._timer.when <= when):
             return
-        if self._sweep_timer:
-            self._sweep_timer.cancel()
-        self._sweep_timer = self._loop.call_at(when, self._sweep)
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._sweep)
 
-    def _arm_next_sweep(self) -> None:
+    def _arm_next(self) -> None:
         """Have the table looked at when the first of its deadlines can have come."""
-        due = min((self._due(conversation) for conversation in list(self.conversations.values())), default=NEVER)
+        due = min((self._due(conversation) for conversation in self._table.snapshot()), default=NEVER)
         if due < NEVER:
-            self._arm_sweep(due)
+            self._arm(due)
 
     def _sweep(self) -> None:
-        self._sweep_timer = None
+        self._timer = None
+        self._executor.before_sweep()
         now = monotonic()
-        for conversation in list(self.conversations.values()):
-            self._look_at(conversation, now)
-        self._arm_next_sweep()
-
-    def _limits(self, conversation: Conversation) -> list[tuple[float, str]]:
-        """Return when each limit is reached, as far as is known now."""
-        settings = self.settings
-        limits = []
-        if settings.max_duration:
-            limits.append((conversation.began + settings.max_duration, "max-duration"))
-        if settings.idle_timeout:
-            limits.append((conversation.last_moved() + settings.idle_timeout, "idle"))
-        return limits
+        for conversation in self._table.snapshot():
+            self._check(conversation, now)
+        self._arm_next()
 
     def _due(self, conversation: Conversation) -> float:
-        if conversation.cut_at:
-            return conversation.cut_at + LAST_WORDS_SECONDS
-        return min((when for when, _ in self._limits(conversation)), default=NEVER)
+        if conversation.cut is not CutState.NOT_CUT:
+            return conversation.cut_at + CUT_GRACE_SECONDS if conversation.cut is CutState.CUT else NEVER
+        due = NEVER
+        if self._max_duration:
+            due = conversation.began + self._max_duration
+        if self._idle_timeout:
+            due = min(due, conversation.last_activity_at() + self._idle_timeout)
+        return min(due, self._half_close_due(conversation))
 
-    def _look_at(self, conversation: Conversation, now: float) -> None:
-        if conversation.cut_at:
-            if now >= conversation.cut_at + LAST_WORDS_SECONDS:
-                self._kill(conversation)
-                conversation.cut_at = NEVER
-            return
-        for when, limit in self._limits(conversation):
-            if when > now:
-                continue
-            self._on_limit(conversation, limit)
+    def _half_close_due(self, conversation: Conversation) -> float:
+        if self._drain_idle_timeout is None or conversation.half_closed or conversation.connection is None:
+            return NEVER
+        return conversation.last_received_at() + self._drain_idle_timeout
 
-    def _on_limit(self, conversation: Conversation, limit: str) -> None:
-        log.conversation_cut(conversation.name, conversation.age, limit)
-        self._cut(conversation, limit)
+    def _check(self, conversation: Conversation, now: float) -> None:
+        """Do what is due with a conversation."""
+        if conversation.cut is not CutState.NOT_CUT:
+            if conversation.cut is CutState.CUT and now >= conversation.cut_at + CUT_GRACE_SECONDS:
+                conversation.cut = CutState.KILLED
+                self._executor.kill(conversation)
+        elif self._max_duration and conversation.began + self._max_duration <= now:
+            self._on_limit(conversation, Outcome.MAX_DURATION)
+        elif self._idle_timeout and conversation.last_activity_at() + self._idle_timeout <= now:
+            self._on_limit(conversation, Outcome.IDLE)
+        elif self._half_close_due(conversation) <= now:
+            # Its handler waits for a request that need not come any more.
+            conversation.half_closed = True
+            shutdown_connection(conversation, socket.SHUT_RD)
 
-    def _cut(self, conversation: Conversation, how: str) -> None:
-        """End a conversation from outside: its handler sees the end of the connection."""
-        conversation.how = conversation.how or how
-        conversation.cut_at = monotonic()
-        shut(conversation, socket.SHUT_RDWR)
-        self._arm_sweep(self._due(conversation))
-
-    def _kill(self, conversation: Conversation) -> None:
-        """End a conversation whose handler did not take the hint; only a process can be made to."""
-        if conversation.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(conversation.pid, signal.SIGKILL)
-
-
-def shut(conversation: Conversation, how: int) -> None:
-    """shutdown(2) the connection of a conversation, if it has one."""
-    if connection := conversation.connection:
-        with contextlib.suppress(OSError):
-            connection.shutdown(how)
+    def _on_limit(self, conversation: Conversation, outcome: Outcome) -> None:
+        log.conversation_cut(conversation.name, conversation.age, outcome.value)
+        self.cut(conversation, outcome)

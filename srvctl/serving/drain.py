@@ -2,145 +2,125 @@
 
 from __future__ import annotations
 
-import socket
 from time import monotonic
 
 from srvctl.runtime import log
-from srvctl.runtime.lifecycle import Event
-from srvctl.serving.conversation import Conversation
-from srvctl.serving.deadlines import LAST_WORDS_SECONDS, Deadlines, shut
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, AcceptFailure, classify
+from srvctl.serving.conversation import Outcome
+from srvctl.serving.deadlines import CUT_GRACE_SECONDS
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
-_DRAIN_IDLE = "drain-idle"
+    from srvctl.runtime.loop import Loop
+    from srvctl.serving.acceptor import Acceptor
+    from srvctl.serving.closing import Closing
+    from srvctl.serving.deadlines import Deadlines
+    from srvctl.serving.executor import Executor
+    from srvctl.serving.table import ConversationTable
 
 
-class Draining(Deadlines):
-    """A server that can be drained.
+class Drain:
+    """Bring a server to its end. `deadline` is when, in seconds of `time.monotonic`, once `begin` was called.
 
     `on_give_up` is called when the deadline has passed and something still runs that nothing ends; it does not return.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, acceptor: Acceptor, table: ConversationTable, deadlines: Deadlines, executor: Executor, closing: Closing
+    ) -> None:
+        self._acceptor, self._table, self._deadlines = acceptor, table, deadlines
+        self._executor, self._closing = executor, closing
+        self._loop: Loop | None = None
+        self._is_source_open = True
+        self.deadline: float | None = None
         self.on_give_up: Callable[[], None] = lambda: None
-        self._deadline: float | None = None
-        self._source_open = True
-        super().__init__(*args, **kwargs)
 
-    def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
-        """Stop in order: take what the kernel has queued, close, let what runs finish for `seconds`, then cut it.
+    def begin(self, loop: Loop, seconds: float, idle_seconds: float, *, takes_backlog: bool) -> None:
+        """Accept what is queued if `takes_backlog`, let what runs finish for `seconds`, then cut it; stops `loop`.
 
-        `serve_forever` returns when nothing runs any more. Once more means that the deadline is now. With `keep_queue`,
-        as with a socket that is not our own, the queue is left for who serves the socket next. Does not block.
+        `idle_seconds` is how long a connection may be quiet. Does not block.
         """
-        loop = self._loop
-        if self._deadline is not None or loop is None:
-            self.hurry()
-            return
-        self._life.on(Event.DRAIN)
-        self._deadline = monotonic() + seconds
-        self._on_end = self._check_soon
-        self.stop_taking()
-        if self.is_own and not keep_queue:
-            self._take_queue()
+        self._loop = loop
+        self.deadline = monotonic() + seconds
+        self._closing.on_closed = self.check_soon
+        self._acceptor.stop()
+        if takes_backlog:
+            self._take_backlog()
         else:
-            self._close_drained_source()
-        # First, for a thread that enters a conversation now: it looks at this behind the entry, and we at the table.
-        self._shortest_limit = min(self._shortest_limit, self.settings.drain_idle_timeout)
-        self._arm_next_sweep()
-        loop.call_at(self._deadline, self._cut_all)
-        loop.call_soon(self._check_drained)
+            self._close_source()
+        self._executor.set_draining()
+        self._deadlines.hold_idle_to(idle_seconds)
+        loop.call_at(self.deadline, self._cut_all)
+        loop.call_soon(self._check)
 
-    def hurry(self) -> None:
+    def stop_now(self) -> None:
         """Make the deadline now."""
-        if self._loop and self._deadline is not None and self._deadline > monotonic():
-            self._deadline = monotonic()
+        if self._loop and self.deadline is not None and self.deadline > monotonic():
+            self.deadline = monotonic()
             self._loop.call_soon(self._cut_all)
             self._loop.wake()
+        self._executor.stop_now()
 
-    def _take_queue(self) -> None:
-        """Take every request that is there, to be served as room comes, and close; without descriptors, later."""
-        if not self._source_open:
+    def check_soon(self) -> None:
+        """See whether that was the last, in the loop's thread. From any thread."""
+        if self._loop:
+            self._loop.call_soon(self._check)
+
+    def is_done(self) -> bool:
+        """Tell whether nothing runs any more."""
+        return (
+            not (self._is_source_open or self._table or self._acceptor.pending)
+            and self._closing.is_idle()
+            and self._executor.is_idle()
+        )
+
+    def release_in_child(self) -> None:
+        """Leave the stop to the parent."""
+        self._loop = None
+
+    def _take_backlog(self) -> None:
+        if not self._is_source_open or self._loop is None:
             return
-        while True:
-            try:
-                request, client_address = self.get_request()
-            except BlockingIOError:
-                break
-            except OSError as error:
-                failure = classify(error, repeated=True)
-                if failure is AcceptFailure.CONNECTION:
-                    continue
-                if failure is AcceptFailure.RESOURCES and self._loop:
-                    self._loop.call_at(monotonic() + PAUSE_SECONDS, self._take_queue)
-                    return
-                break
-            if not self._verified(request, client_address):
-                super().shutdown_request(request)
-            elif self._begin(request, client_address):
-                self._waiting.append((request, client_address))
-        self._close_drained_source()
-        self._start_waiting()
+        if not self._executor.accept_backlog(self._acceptor):
+            self._loop.call_at(monotonic() + PAUSE_SECONDS, self._take_backlog)  # no descriptor left at the moment
+            return
+        self._close_source()
+        self._acceptor.start_pending()
 
-    def _close_drained_source(self) -> None:
-        self._source_open = False
+    def _close_source(self) -> None:
+        self._is_source_open = False
+        self._acceptor.source.close()
 
-    def _is_drained(self) -> bool:
-        return not (self._source_open or self.conversations or self._waiting)
-
-    def _check_drained(self) -> None:
-        if self._deadline is not None and self._is_drained() and self._loop:
+    def _check(self) -> None:
+        if self._loop and self.is_done():
             self._loop.stop()
 
     def _cut_all(self) -> None:
-        """The deadline has come: name and cut each conversation that is left, then give it some last words."""
+        """The deadline has come: name and cut each conversation that is left, then give it a moment to clean up."""
         if self._loop is None:
             return
-        self._close_drained_source()
-        while self._waiting:
-            request, _ = self._waiting.popleft()
-            conversation = self.conversations[id(request)]
+        self._close_source()
+        pending = self._acceptor.pending
+        while pending:
+            conversation = pending.popleft()
             log.conversation_cut(conversation.name, conversation.age, "the deadline, before it was served")
-            conversation.how = "cut"
-            self._end(request)
-            self.close_request(request)
-        for conversation in list(self.conversations.values()):
-            if conversation.how != "cut":
+            conversation.outcome = Outcome.CUT
+            self._closing.end(conversation, lingers=False)
+        for conversation in self._table.snapshot():
+            if conversation.outcome is not Outcome.CUT:
                 log.conversation_cut(conversation.name, conversation.age, "the deadline")
-                conversation.how = ""  # it may have been cut for another reason, and not have ended yet
-                self._cut(conversation, "cut")
-        self._loop.call_at(monotonic() + LAST_WORDS_SECONDS, self._give_up)
-        self._check_drained()
+                conversation.outcome = Outcome.CUT  # also of one that was cut for another reason, and has not ended yet
+                self._deadlines.cut(conversation, Outcome.CUT)
+        self._loop.call_at(monotonic() + CUT_GRACE_SECONDS, self._give_up)
+        self._check()
 
     def _give_up(self) -> None:
-        for conversation in list(self.conversations.values()):
-            self._kill(conversation)
-        if not self._has_children():
-            self.tally.add("cut", len(self.conversations))
-            self.on_give_up()
+        for conversation in self._table.snapshot():
+            self._executor.kill(conversation)
+        self._executor.abandon(self._abandon)
 
-    def _has_children(self) -> bool:
-        """Tell whether any conversation is with a process, which ends when it is killed."""
-        return any(conversation.pid for conversation in self.conversations.values())
-
-    def _check_soon(self) -> None:
-        """See whether that was the last, in the loop's thread."""
-        if self._deadline is not None and (loop := self._loop):
-            loop.call_soon(self._check_drained)
-
-    def _limits(self, conversation: Conversation) -> list[tuple[float, str]]:
-        limits = super()._limits(conversation)
-        if self._deadline is not None and not conversation.half_closed and conversation.connection is not None:
-            limits.append((conversation.last_came() + self.settings.drain_idle_timeout, _DRAIN_IDLE))
-        return limits
-
-    def _on_limit(self, conversation: Conversation, limit: str) -> None:
-        if limit == _DRAIN_IDLE:  # its handler waits for a request that need not come any more
-            conversation.half_closed = True
-            shut(conversation, socket.SHUT_RD)
-        else:
-            super()._on_limit(conversation, limit)
+    def _abandon(self) -> None:
+        self._closing.counters.add("cut", len(self._table))
+        self.on_give_up()

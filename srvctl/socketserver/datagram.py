@@ -52,15 +52,15 @@ class Reply:
     sent = 0
     client_address: Any
     _sock: socket.socket
-    _ancillary: Sequence[tuple[int, int, bytes]]
+    ancillary: Sequence[tuple[int, int, bytes]]
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """Send `data` to an address; return the number of bytes. Raises OSError as sendto(2) does."""
-        if not self._ancillary:
+        if not self.ancillary:
             sent = self._sock.sendto(data, *flags_and_address)
         else:
             *flags, address = flags_and_address
-            sent = self._sock.sendmsg((data,), self._ancillary, flags[0] if flags else 0, address)
+            sent = self._sock.sendmsg((data,), self.ancillary, flags[0] if flags else 0, address)
         self.sent += sent
         return sent
 
@@ -89,7 +89,7 @@ class ReplySocket(Reply):
 
     def __init__(self, sock: socket.socket, client_address: Any, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
         self._sock = sock
-        self._ancillary = ancillary
+        self.ancillary = ancillary
         self.client_address = client_address
 
     def __getattr__(self, name: str) -> Any:
@@ -132,14 +132,7 @@ class DatagramServer(SocketServer):
         self._ask_for_destination()
 
     def _ask_for_destination(self) -> None:
-        self._tells_destination = True
-        family, name = self.socket.family, self.socket.getsockname()
-        if family == socket.AF_INET and name[0] == "0.0.0.0":
-            self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        elif family == socket.AF_INET6 and name[0] == "::":
-            self.socket.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-        else:
-            self._tells_destination = False
+        self._tells_destination = ask_for_destination(self.socket)
 
     @event_driven
     def get_request(self) -> tuple[Any, Any]:
@@ -183,6 +176,18 @@ class DatagramServer(SocketServer):
             self.connection_lost(error)
             return True
         return super()._on_request_error(error)
+
+
+def ask_for_destination(sock: socket.socket) -> bool:
+    """Have `sock` tell where each datagram was sent to, if it is bound to every interface; return whether it does."""
+    family, name = sock.family, sock.getsockname()
+    if family == socket.AF_INET and name[0] == "0.0.0.0":
+        sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    elif family == socket.AF_INET6 and name[0] == "::":
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+    else:
+        return False
+    return True
 
 
 def answer_from(item: tuple[int, int, bytes]) -> tuple[int, int, bytes]:

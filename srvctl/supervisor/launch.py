@@ -77,7 +77,7 @@ def check(settings: Settings) -> dict[str, str]:
     return {
         "address": listener.address,
         "server": said["name"],
-        "mix-ins": " -> ".join(said["mix_ins"]),
+        "parts": " -> ".join(said["parts"]),
         "program" if settings.program else "handler": f"{settings.served_by} ({said['file']})",
     }
 
@@ -134,7 +134,7 @@ def _log_style(settings: Settings) -> tuple[str, int]:
 def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
     """Tell everyone who waits for it that the server is ready."""
     if style == "terminal" and not settings.quiet:
-        banner.show(listener.address, said["mix_ins"], settings.served_by, said["file"], settings)
+        banner.show(listener.address, said["parts"], settings.served_by, said["file"], settings)
     else:
         log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:

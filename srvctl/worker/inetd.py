@@ -15,9 +15,8 @@ from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
 from srvctl.loader.importer import Loaded, load
 from srvctl.net.address import unmapped
-from srvctl.serving.connection import Connection
-from srvctl.serving.conversation import new_meter
-from srvctl.serving.models import SyncServing
+from srvctl.serving.connection import Connection, StreamSource
+from srvctl.serving.conversation import METER_ITEMS, Conversation
 from srvctl.worker.assemble import assemble
 
 TYPE_CHECKING = False
@@ -26,11 +25,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.runtime.loop import Loop
-    from srvctl.serving.drain import Draining
-
-    Base = Draining
-else:
-    Base = object
+    from srvctl.serving.conversation import Meter
+    from srvctl.serving.server import Server
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -64,47 +60,70 @@ def free_standard_descriptors(sock: socket.socket) -> socket.socket:
     return moved
 
 
-class OneRequest(Base):
-    """Mixed in before an assembled server: its only request is `connection`, and behind that it drains."""
+class OneConnection(StreamSource):
+    """A connection that was handed over, in the place of a listening socket; `sock` is one that nobody can reach."""
 
-    connection: Connection | None = None
+    def __init__(self, sock: socket.socket, connection: socket.socket, conversation_class: type[Conversation]) -> None:
+        super().__init__(sock, is_own=True, new_conversation=conversation_class)
+        self.family, self.address = int(connection.family), connection.getsockname()
+        self._connection: socket.socket | None = connection
 
-    def _fileno(self) -> int:
+    def fileno(self) -> int:
+        """Return -1: nothing is to be waited for."""
         return -1
 
-    def get_request(self) -> tuple[Any, Any]:
-        connection, self.connection = self.connection, None
-        if connection is None:
-            if self._deadline is None and not self.conversations:
-                self.drain(self.settings.graceful_timeout)
+    def accept(self) -> Conversation:
+        """Return the connection as a conversation, once. Raises BlockingIOError behind that."""
+        given, self._connection = self._connection, None
+        if given is None:
             raise BlockingIOError
-        return connection, unmapped(connection.getpeername())
+        meter = [0] * METER_ITEMS
+        connection = Connection(given.family, given.type, given.proto, given.detach(), meter)
+        connection.setblocking(True)  # whatever it was before: the descriptor's flags were somebody else's
+        return self._new_conversation(connection, unmapped(connection.getpeername()), meter)
 
-    def hurry(self) -> None:
-        """Make the deadline now, unless the conversation is over and its connection is only being closed."""
-        if self.conversations:
-            super().hurry()
+    def unpack(self, values: Any, fd: int, peer: Any, meter: Meter) -> Conversation:
+        raise NotImplementedError("the one request is there before any child could wait for it")
 
 
 def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
-    loaded = _load_program(settings) if settings.program else load(target, is_ready_made, True, settings.set)
-    # There is nobody else whom it could refuse.
-    assembled = assemble(settings.replace(at_limit="wait"), 1, sock.family, sock.type, True)
-    server_class: Any = type(f"Single{assembled.__name__}", (OneRequest, assembled), {})
-    # In the place of a listening socket, one that nobody can reach.
-    server = server_class(sock.getsockname(), loaded.handler, sock=socket.socket(socket.AF_UNIX))
-    server.connection = Connection(sock.family, sock.type, sock.proto, fileno=sock.detach())
-    server.connection.setblocking(True)  # whatever it was before: the descriptor's flags were somebody else's
-    server.connection.meter = new_meter()
-    server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
+    conversation_class = Conversation
+    if settings.program:
+        from srvctl.programs.conversation import ProgramConversation
 
-    server.on_loop = lambda loop: _take_signals(server, loop)
+        conversation_class = ProgramConversation
+        loaded = _load_program(settings)
+    else:
+        loaded = load(target, is_ready_made, True, settings.set)
+    server = assemble(
+        settings.replace(at_limit="wait"),  # there is nobody else whom it could refuse
+        1,
+        sock,
+        loaded.handler,
+        is_own=True,
+        make_source=lambda counters: OneConnection(socket.socket(socket.AF_UNIX), sock, conversation_class),
+    )
+    server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
+    server.on_loop = lambda loop: _begin(server, loop)
     server.serve_forever()
     server.server_close()
     for number in _STOPPING:  # there is nothing left to stop, and the status is to say how it went
         signal.signal(number, signal.SIG_IGN)
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK
+
+
+def _begin(server: Server, loop: Loop) -> None:
+    """Have `loop` serve the one connection, and end when that is done."""
+    _take_signals(server, loop)
+    loop.call_soon(server.acceptor.accept_first)
+    server.on_change = lambda: loop.call_soon(lambda: _drain(server))
+
+
+def _drain(server: Server) -> None:
+    """Drain, or make the deadline now, unless the conversation is over and its connection is only being closed."""
+    if server.table or not server.draining:
+        server.drain(server.settings.graceful_timeout)
 
 
 def _load_program(settings: Settings) -> Loaded:
@@ -119,17 +138,16 @@ def _load_program(settings: Settings) -> Loaded:
     return program.load(settings)
 
 
-def _take_signals(server: Any, loop: Loop) -> None:
+def _take_signals(server: Server, loop: Loop) -> None:
     """Have TERM and INT drain `server`; a child that serves leaves that to its parent, as a worker's does."""
     own = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == own:
-            loop.call_soon(lambda: server.drain(server.settings.graceful_timeout))
+            loop.call_soon(lambda: _drain(server))
             loop.wake()
-            interrupt()
+            server.interrupt()
 
-    interrupt = server.interrupt if isinstance(server, SyncServing) else lambda: None
     for number in _STOPPING:
         signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, lambda number, frame: interrupt())
+    signal.signal(signal.SIGALRM, lambda number, frame: server.interrupt() and None)

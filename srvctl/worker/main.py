@@ -22,7 +22,7 @@ from srvctl.errors import LaunchError
 from srvctl.runtime import log
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
-from srvctl.worker.assemble import assemble, mix_ins
+from srvctl.worker.assemble import assemble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from srvctl.loader.importer import Loaded
     from srvctl.runtime.loop import Loop
-    from srvctl.serving.drain import Draining
+    from srvctl.serving.server import Server
 
 
 def main(control: int, stacks: int) -> None:
@@ -111,7 +111,7 @@ class Worker:
         self.channel = channel
         self.setup = setup
         self.settings = Settings.from_wire(setup["settings"])
-        self.server: Draining
+        self.server: Server
         self._sink = log.configure(setup["log_style"], setup["log_threshold"])
         self._is_tired = self._tells_soon = False
         self._is_stream = True
@@ -126,11 +126,8 @@ class Worker:
         self._take_signals()
         loaded = self._load_what_serves(is_stream)
         most = share(self.settings.max_connections, self.setup["index"], self.setup["count"])
-        server_class = assemble(self.settings, most, sock.family, sock.type, self.setup["is_own"])
-        self.server = server_class(sock.getsockname(), loaded.handler, sock=sock)
-        if not is_stream:
-            self.server._ask_for_destination()  # type: ignore[attr-defined]
-        self.channel.send("ready", mix_ins=mix_ins(server_class), name=server_class.__name__, file=loaded.file)
+        self.server = assemble(self.settings, most, sock, loaded.handler, is_own=self.setup["is_own"])
+        self.channel.send("ready", parts=self.server.parts(), name=self.server.name, file=loaded.file)
 
     def _load_what_serves(self, is_stream: bool) -> Loaded:
         if self.settings.program:
@@ -200,10 +197,9 @@ class Worker:
             self.channel.raise_signal(signal.SIGIO)
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
-        server: Any = self.server
-        if server.interrupt() and number == signal.SIGIO:
+        if self.server.interrupt() and number == signal.SIGIO:
             self._listen()
-            server.interrupt()
+            self.server.interrupt()
 
     def _beat(self, loop: Loop) -> None:
         self.channel.send("alive", **self.server.figures())
@@ -211,7 +207,7 @@ class Worker:
 
     def _on_change(self, loop: Loop) -> None:
         """A conversation has ended: ask for a successor when it is time, and tell the figures, but not each time."""
-        settings, ended = self.settings, self.server.tally.ended
+        settings, ended = self.settings, self.server.counters.ended
         if settings.max_requests and ended >= self._served_limit:
             self._ask_for_successor(f"it has served {ended} requests")
         if settings.max_worker_memory and (now := monotonic()) >= self._next_weighing:
@@ -248,7 +244,7 @@ class Worker:
             partial(os.close, stacks),
         ]
         if self._is_stream:
-            let_go.append(partial(_close, self.server.socket))  # type: ignore[attr-defined]
+            let_go.append(partial(_close, self.server.socket))
         for call in let_go:
             os.register_at_fork(after_in_child=call)
 
@@ -262,7 +258,7 @@ class Worker:
                 elif word == "share":
                     self._take_share(values)
                 elif word == "hurry":
-                    self.server.hurry()
+                    self.server.stop_now()
                 elif word == "report":
                     self.channel.send("figures", **self.server.figures())
         except ChannelClosed:

@@ -333,27 +333,40 @@ def test_handlers_lists_all_that_are_installed_with_a_line_on_each(place: Path, 
 
 
 @pytest.mark.parametrize(
-    ("words", "address", "server", "mix_in"),
+    ("words", "address", "server", "parts"),
     [
-        (("tcp", "127.0.0.1:0", "--threads", "myapp:Echo"), "tcp://127.0.0.1:", "ThreadingTCPServer", "ThreadingMixIn"),
-        (("unix", "s", "--fork", "myapp:Echo"), "unix://", "ForkingUnixStreamServer", "ForkingMixIn"),
-        (("udp4", "127.0.0.1:0", "myapp:Upper"), "udp://127.0.0.1:", "UDPServer", "DatagramServing"),
+        (
+            ("tcp", "127.0.0.1:0", "--threads", "--at-limit", "refuse", "myapp:Echo"),
+            "tcp://127.0.0.1:",
+            "ThreadingTCPServer",
+            "StreamSource -> Acceptor -> Admission -> LeaderFollowers -> Closing",
+        ),
+        (
+            ("unix", "s", "--fork", "myapp:Echo"),
+            "unix://",
+            "ForkingUnixStreamServer",
+            "StreamSource -> Acceptor -> ForkPool -> Closing",
+        ),
+        (
+            ("udp4", "127.0.0.1:0", "myapp:Upper"),
+            "udp://127.0.0.1:",
+            "UDPServer",
+            "DatagramSource -> Acceptor -> InLoop -> Closing",
+        ),
     ],
     ids=["tcp", "unix", "udp"],
 )
 def test_check_says_what_a_start_would_serve_and_leaves_nothing(
-    words: tuple[str, ...], address: str, server: str, mix_in: str, place: Path
+    words: tuple[str, ...], address: str, server: str, parts: str, place: Path
 ) -> None:
-    """The address, the class with its mix-ins in order, and the handler's file; no socket's file is left."""
+    """The address, the server with the parts of a request's way, and the file of the handler; no socket is left."""
     completed = run("check", *words, cwd=place)
     assert (completed.returncode, completed.stderr) == (0, "")
     lines = dict(line.split(maxsplit=1) for line in completed.stdout.splitlines())
-    assert list(lines) == ["address", "server", "mix-ins", "handler"]
+    assert list(lines) == ["address", "server", "parts", "handler"]
     assert lines["address"].startswith(address)
     assert lines["server"] == server
-    mix_ins = lines["mix-ins"].split(" -> ")
-    assert (mix_ins[0], mix_ins[-1]) == (server, "Processing")
-    assert mix_in in mix_ins[1:]
+    assert lines["parts"] == parts
     assert lines["handler"] == f"{words[-1]} ({place}/myapp.py)"
     assert not (place / "s").exists()
 

@@ -128,23 +128,23 @@ def test_tcp_counts_what_comes_and_goes() -> None:
         client = socket.create_connection(listener.getsockname())
         served, _ = listener.accept()
     with client, served:
-        assert conversation.of_tcp(served)[:2] == (0, 0)  # type: ignore[index]
+        assert conversation.read_tcp_info(served)[:2] == (0, 0)  # type: ignore[index]
         client.sendall(b"x" * 1000)
         served.sendall(b"y" * 70)
         client.shutdown(socket.SHUT_WR)
         wait_until(lambda: len(served.recv(2000, socket.MSG_PEEK)) == 1000, "all of it")
-        assert conversation.of_tcp(served)[:2] == (1000, 70)  # type: ignore[index]
+        assert conversation.read_tcp_info(served)[:2] == (1000, 70)  # type: ignore[index]
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert conversation.of_tcp(ours) is None
+        assert conversation.read_tcp_info(ours) is None
 
 
 def test_what_a_process_and_its_children_read_and_write_is_a_sign_of_life() -> None:
     """A process that is gone gives none."""
-    before = conversation.io_of_family(os.getpid())
+    before = conversation.process_tree_io(os.getpid())
     Path("/proc/self/stat").read_text()
-    assert conversation.io_of_family(os.getpid()) > before > 0
-    assert conversation.io_of_family(2**30) == 0
+    assert conversation.process_tree_io(os.getpid()) > before > 0
+    assert conversation.process_tree_io(2**30) == 0
 
 
 @SPAWNS

@@ -35,7 +35,7 @@ def test_the_end_of_a_child_is_told_and_everything_is_as_before(mask: int) -> No
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         with contextlib.ExitStack() as opened:
-            ends = reaper._open_ends(opened)
+            ends = reaper._open_pipe(opened)
             assert not os.get_inheritable(ends)
             for _ in range(2):
                 is_told(ends, 0)  # of what other tests may have left

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import itertools
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from srvctl.config.settings import MODELS, Settings
-from srvctl.serving.drain import Draining
-from srvctl.socketserver import BaseRequestHandler, ForkingMixIn, ThreadingMixIn
-from srvctl.worker.assemble import assemble, mix_ins
+from srvctl.serving.server import Server
+from srvctl.socketserver import BaseRequestHandler
+from srvctl.worker.assemble import assemble
 from tests.launched import PATIENCE, clean_environment
 
 KINDS = {
@@ -34,64 +37,57 @@ every = pytest.mark.parametrize(
 )
 
 
-def made(kind: tuple[int, int], model: str, **given: object) -> type[Draining]:
-    """Assemble a class."""
-    settings = Settings.settled("fd", "3", "echo", model, **given)
-    return assemble(settings, settings.max_connections, *kind, True)
-
-
-@every
-def test_the_name_says_model_and_family(kind: tuple[int, int], model: str) -> None:
-    """As the standard library names its combinations."""
-    server = made(kind, model)
-    assert server.__name__ == PREFIXES[model] + KINDS[kind]
-    assert (server.address_family, server.socket_type) == kind  # type: ignore[attr-defined]
-
-
-@every
-def test_only_the_model_that_was_asked_for_is_mixed_in(kind: tuple[int, int], model: str) -> None:
-    """A worker pays for no other."""
-    server = made(kind, model)
-    assert issubclass(server, ThreadingMixIn) == (model == "threads")
-    assert issubclass(server, ForkingMixIn) == (model == "fork")
-
-
-@every
-def test_what_srvctl_adds_comes_before_the_hierarchy(kind: tuple[int, int], model: str) -> None:
-    """In the order that `srvctl check` prints."""
-    names = mix_ins(made(kind, model))
-    order = ["Draining", "Deadlines", "Conversations"]
-    assert [name for name in names if name in order] == order
-    assert names.index("Conversations") < names.index("SocketServer") < names.index("BaseServer")
-
-
-def test_the_bound_is_that_of_the_settings() -> None:
-    """Of the children, and of the threads."""
-    stream = (socket.AF_INET, socket.SOCK_STREAM)
-    assert made(stream, "fork", max_connections=7).max_children == 7  # type: ignore[attr-defined]
-    threading = made(stream, "threads", max_connections=7)
-    assert (threading.max_threads, threading.spare_threads) == (7, 7)  # type: ignore[attr-defined]
-    assert made(stream, "threads", max_connections=500).spare_threads < 500  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("type_", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-def test_a_family_that_is_not_known_is_served_by_its_type(type_: int) -> None:
-    """An inherited descriptor may be of any."""
-    names = mix_ins(made((12345, type_), "sync"))
-    assert ("DatagramServer" in names) == (type_ == socket.SOCK_DGRAM)
-    assert ("StreamServer" in names) == (type_ == socket.SOCK_STREAM)
-
-
-@every
-def test_a_server_can_be_made_of_the_class(kind: tuple[int, int], model: str) -> None:
-    """On a socket that it takes over, and closes."""
+@contextlib.contextmanager
+def made(kind: tuple[int, int], model: str, **given: object) -> Iterator[Server]:
+    """Assemble a server on a socket of its own, and close it."""
     try:
         sock = socket.socket(*kind)
     except OSError as error:
         pytest.skip(f"no such socket here: {error.strerror}")
-    server = made(kind, model)("nowhere", BaseRequestHandler, sock=sock)  # type: ignore[call-arg]
+    settings = Settings.settled("fd", "3", "echo", model, **given)
+    server = assemble(settings, settings.max_connections, sock, BaseRequestHandler, is_own=True)
+    yield server
     server.server_close()
     assert sock.fileno() == -1
+
+
+@every
+def test_the_name_says_model_and_family(kind: tuple[int, int], model: str) -> None:
+    """As the standard library names its combinations; a handler finds what `socketserver` promises."""
+    with made(kind, model) as server:
+        assert server.name == PREFIXES[model] + KINDS[kind]
+        assert server.server_address == server.socket.getsockname()
+        assert server.RequestHandlerClass is BaseRequestHandler
+        assert (server.settings.model, server.draining) == (model, False)
+
+
+@every
+def test_the_parts_are_those_of_a_requests_way(kind: tuple[int, int], model: str) -> None:
+    """Source and executor are independent of each other; what has nothing to do is not there."""
+    source = "DatagramSource" if kind[1] == socket.SOCK_DGRAM else "StreamSource"
+    executor = {"sync": "InLoop", "threads": "LeaderFollowers", "fork": "ForkPool"}[model]
+    with made(kind, model) as server:
+        assert server.parts() == [source, "Acceptor", executor, "Closing"]
+    with made(kind, model, at_limit="refuse") as server:
+        assert server.parts() == [source, "Acceptor", "Admission", executor, "Closing"]
+
+
+@every
+def test_what_serves_is_composed(kind: tuple[int, int], model: str) -> None:
+    """At most four bases and 40 methods, and 400 lines, for each object: that is the mark."""
+    with made(kind, model, at_limit="refuse") as server:
+        parts = [server, server.source, server.acceptor, server.admission, server.executor, server.closing]
+        for part in [*parts, server.table, server.deadlines, server.drainage, server.counters, server.handling]:
+            own = [cls for cls in type(part).__mro__ if cls.__module__.startswith("srvctl.")]
+            methods = {name for cls in own for name, value in vars(cls).items() if callable(value)}
+            lines = sum(len(inspect.getsource(cls).splitlines()) for cls in own)
+            assert (len(own) <= 4, len(methods) <= 40, lines <= 400) == (True, True, True), type(part).__name__
+
+
+def test_a_family_that_is_not_known_is_served_by_its_type() -> None:
+    """An inherited descriptor may be of any."""
+    with made((socket.AF_NETLINK, socket.SOCK_DGRAM), "sync") as server:
+        assert (server.name, server.parts()[0]) == ("DatagramServer", "DatagramSource")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +101,7 @@ def test_a_worker_imports_what_its_model_needs(model: str, absent: set[str]) -> 
         "import srvctl.worker.main\n"
         "from srvctl.worker.assemble import assemble\n"
         "from srvctl.config.settings import Settings\n"
-        f"assemble(Settings.settled('tcp', ':0', 'echo', {model!r}), 1, socket.AF_INET, socket.SOCK_STREAM, True)\n"
+        f"assemble(Settings.settled('tcp', ':0', 'echo', {model!r}), 1, socket.socket(), None, is_own=True)\n"
         "print(*sys.modules)"
     )
     found = subprocess.run(

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from srvctl.socketserver import ThreadingMixIn, UDPServer, single_thread_trial
-from srvctl.socketserver.leader_followers import TakingMixIn
-from srvctl.socketserver.single_thread_trial import FEW_A_SECOND, TRIAL_INTERVAL, Alone
-from tests.socketserver.running import PATIENCE, serving
+from srvctl.config.settings import Settings
+from srvctl.serving import single_thread_trial
+from srvctl.serving.single_thread_trial import FEW_A_SECOND, TRIAL_INTERVAL, SingleThreadTrial
+from srvctl.worker.assemble import assemble
+from tests.serving.running import PATIENCE, running
 
 SECOND = FEW_A_SECOND * 10  # requests
 
@@ -33,10 +34,10 @@ def passed(monkeypatch):
 @pytest.fixture
 def trial(passed):
     """A trial that has just begun."""
-    trial = Alone()
+    trial = SingleThreadTrial()
     assert trial.is_due()
-    trial.begin(0, 0)
-    assert trial.is_on
+    trial.start(0, 0)
+    assert trial.active
     return trial
 
 
@@ -44,8 +45,8 @@ def test_one_stays_alone_while_nothing_waits(trial, passed):
     """Many requests, and waits for no more than a few of them."""
     for seconds in range(1, 5):
         passed(1, SECOND // 10)
-        trial.judge(True, SECOND * seconds, 0)
-        assert trial.is_on
+        trial.evaluate(True, SECOND * seconds, 0)
+        assert trial.active
     assert not trial.is_due()
 
 
@@ -53,20 +54,20 @@ def test_the_time_before_the_others_have_left_tells_nothing(trial, passed):
     """They wait for the interpreter's lock."""
     for seconds, is_one in enumerate((False, False, True), 1):
         passed(1, SECOND * 2)
-        trial.judge(is_one, SECOND * seconds, 0)
-        assert trial.is_on
+        trial.evaluate(is_one, SECOND * seconds, 0)
+        assert trial.active
     passed(1, SECOND * 2)
-    trial.judge(True, SECOND * 4, 0)
-    assert not trial.is_on
+    trial.evaluate(True, SECOND * 4, 0)
+    assert not trial.active
 
 
-@pytest.mark.parametrize(("requests", "waits", "at_gate"), [(SECOND, SECOND, 0), (FEW_A_SECOND // 2, 0, 0)])
-def test_several_take_requests_again_when_one_waits_or_few_come(trial, passed, requests, waits, at_gate):
+@pytest.mark.parametrize(("requests", "waits", "idle_waits"), [(SECOND, SECOND, 0), (FEW_A_SECOND // 2, 0, 0)])
+def test_several_take_requests_again_when_one_waits_or_few_come(trial, passed, requests, waits, idle_waits):
     """And the next trial is later."""
-    trial.judge(True, 0, 0)
+    trial.evaluate(True, 0, 0)
     passed(1, waits)
-    trial.judge(True, requests, at_gate)
-    assert not trial.is_on
+    trial.evaluate(True, requests, idle_waits)
+    assert not trial.active
     assert not trial.is_due()
     passed(TRIAL_INTERVAL, 0)
     assert trial.is_due()
@@ -75,16 +76,16 @@ def test_several_take_requests_again_when_one_waits_or_few_come(trial, passed, r
 def test_a_trial_ends_when_requests_stop_coming(trial, passed):
     """Also while several are there, that wait for one and do not leave: nobody looks after an idle server."""
     passed(1, 0)
-    trial.judge(False, 0, 0)
-    assert not trial.is_on
+    trial.evaluate(False, 0, 0)
+    assert not trial.active
 
 
 def test_a_wait_at_the_gate_is_none(trial, passed):
     """Who waits for a request waits for nothing else."""
-    trial.judge(True, 0, 0)
+    trial.evaluate(True, 0, 0)
     passed(1, SECOND)
-    trial.judge(True, SECOND, SECOND)
-    assert trial.is_on
+    trial.evaluate(True, SECOND, SECOND)
+    assert trial.active
 
 
 def test_one_that_is_alone_keeps_nobody_waiting():
@@ -96,12 +97,11 @@ def test_one_that_is_alone_keeps_nobody_waiting():
         together.wait(PATIENCE)
         reply.sendto(data, client_address)
 
-    class Server(TakingMixIn, ThreadingMixIn, UDPServer):
-        pass
-
-    server = Server(("127.0.0.1", 0), meet)
-    server._alone.begin(0, 0)
-    with serving(server), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    server = assemble(Settings.settled("udp", ":0", "x", "threads"), 8, sock, meet, is_own=True)
+    server.executor._trial.start(0, 0)
+    with running(server), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(PATIENCE)
         client.connect(server.server_address)
         for number in range(5):

@@ -17,40 +17,40 @@ TRIAL_INTERVAL = 1.0
 FEW_A_SECOND = 2000
 
 
-class Alone:
-    """What a trial of one thread found: `is_on` while one alone is to take requests.
+class SingleThreadTrial:
+    """What a trial of one thread found: `active` while one alone is to take requests.
 
     Each voluntary context switch, getrusage(2), is a wait: at the gate, or in a handler. With several threads it may be
     one for the interpreter's lock, so that only a trial can tell. For the thread that looks after the others.
     """
 
     def __init__(self) -> None:
-        self.is_on = self._is_one = False
+        self.active = self._is_one = False
         self._next_trial = 0.0
-        self._began, self._taken, self._waits = 0.0, 0, 0
+        self._began, self._accepted, self._waits = 0.0, 0, 0
 
     def is_due(self) -> bool:
         """Return whether to begin a trial."""
-        return not self.is_on and monotonic() >= self._next_trial
+        return not self.active and monotonic() >= self._next_trial
 
-    def begin(self, taken: int, at_gate: int) -> None:
+    def start(self, accepted: int, idle_waits: int) -> None:
         """Begin a trial, when so many requests have come, and threads have waited for one so many times."""
-        self.is_on, self._is_one = True, False
-        self._note(taken, at_gate)
+        self.active, self._is_one = True, False
+        self._note(accepted, idle_waits)
 
-    def judge(self, is_one: bool, taken: int, at_gate: int) -> None:
+    def evaluate(self, is_one: bool, accepted: int, idle_waits: int) -> None:
         """End it if every second request has waited since this was called last, or if there were only a few.
 
         Waits tell nothing of the time before the others had left and there `is_one`. That requests stop coming does:
         the others wait for one and do not leave, and nobody is to look after them for ever.
         """
-        seconds, came, waits = monotonic() - self._began, taken - self._taken, self._waits
+        seconds, came, waits = monotonic() - self._began, accepted - self._accepted, self._waits
         was_one, self._is_one = self._is_one, is_one
-        self._note(taken, at_gate)
+        self._note(accepted, idle_waits)
         if came < seconds * FEW_A_SECOND or (was_one and 2 * (self._waits - waits) >= came):
-            self.is_on = False
+            self.active = False
             self._next_trial = self._began + TRIAL_INTERVAL
 
-    def _note(self, taken: int, at_gate: int) -> None:
-        self._began, self._taken = monotonic(), taken
-        self._waits = getrusage(RUSAGE_SELF).ru_nvcsw - at_gate
+    def _note(self, accepted: int, idle_waits: int) -> None:
+        self._began, self._accepted = monotonic(), accepted
+        self._waits = getrusage(RUSAGE_SELF).ru_nvcsw - idle_waits

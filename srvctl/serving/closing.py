@@ -1,0 +1,97 @@
+"""The end of a conversation, from the first step to the last; also of one that was never let in.
+
+It leaves the table, is counted and logged, and its connection is half-closed and closed when the peer is done with it
+(`srvctl.socketserver.lingering_close`).
+"""
+
+from __future__ import annotations
+
+from srvctl.net.address import format_sockaddr
+from srvctl.runtime import log
+from srvctl.runtime.rate_limit import Throttle
+from srvctl.serving.admission import Verdict
+from srvctl.socketserver.lingering_close import Lingering
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from srvctl.runtime.loop import Loop
+    from srvctl.serving.conversation import Conversation
+    from srvctl.serving.counters import Counters
+    from srvctl.serving.table import ConversationTable
+
+
+class Closing:
+    """End conversations, from any thread. Owns their connections from `end` on.
+
+    `on_end` is called behind each end, in whatever thread that was, and `on_closed` when the last step is done too.
+    """
+
+    def __init__(self, table: ConversationTable, counters: Counters) -> None:
+        self._table, self.counters = table, counters
+        self._lingering = Lingering(self._close_lingered)
+        self._refused_throttle = Throttle()
+        self._logs = log.wants(log.INFO)
+        self._loop: Loop | None = None
+        self.on_end: Callable[[], None] | None = None
+        self.on_closed: Callable[[], None] | None = None  # while somebody waits for the last of them
+
+    def open(self, loop: Loop) -> None:
+        """Have `loop` wait for the peers of the connections that are being closed."""
+        self._loop = loop
+        self._lingering.watch(loop)
+
+    def is_idle(self) -> bool:
+        """Tell whether no connection is being closed."""
+        return not len(self._lingering)
+
+    def end(self, conversation: Conversation, *, lingers: bool = True) -> None:
+        """End a conversation; never blocks. One that has ended already is left alone.
+
+        Without `lingers` only this process' copy of the connection is closed: others go on with theirs.
+        """
+        if self._table.pop(id(conversation), None) is None:
+            return
+        outcome = conversation.final_outcome()
+        self.counters.record(outcome, conversation.meter)
+        if self.on_end:
+            self.on_end()
+        if self._logs:
+            conversation.log_end(outcome)
+        if (connection := conversation.connection) is not None:
+            if lingers and not getattr(connection, "at_eof", False):
+                self._lingering.close(connection, self._loop)
+            else:  # nothing can come that would turn the close into a reset
+                connection.close()
+        if self.on_closed:
+            self.on_closed()
+
+    def refuse(self, conversation: Conversation, verdict: Verdict) -> None:
+        """Close a conversation that was not let in, count that, and log it once in a while."""
+        self.counters.add("refused" if verdict is Verdict.LIMIT else "rejected")
+        if verdict is not Verdict.RULE_FAILED and (suppressed := self._refused_throttle.admit()) >= 0:
+            log.refused(verdict.value, format_sockaddr(conversation.peer), suppressed)
+        if (connection := conversation.connection) is None:
+            return
+        if verdict is Verdict.LIMIT:
+            connection.close()  # to spend more on it is what the limit is against
+        else:
+            self._lingering.close(connection, self._loop)
+
+    def release_in_child(self) -> None:
+        """Close a forked child's copies of connections that its parent is closing."""
+        self._loop = None
+        if len(self._lingering):
+            self._lingering.abandon()
+
+    def finish(self) -> None:
+        """Wait for the peers of the connections that are being closed, a bounded time. Blocks."""
+        self._loop = None
+        self._lingering.finish()
+
+    def _close_lingered(self, connection: Any) -> None:
+        connection.close()
+        if self.on_closed:
+            self.on_closed()

@@ -1,0 +1,75 @@
+"""The call of the handler: in whatever thread or process that is, and what its exceptions mean."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from functools import partial
+
+from srvctl.runtime import log
+from srvctl.serving.conversation import EXITED, FAILED, HANDLER_OUTCOME, RESET
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+    from srvctl.serving.conversation import Conversation
+    from srvctl.serving.establish import Establish
+
+_SRVCTL = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# What a peer can bring about by going away, by keeping quiet, and, of datagrams, by not reading.
+_PEERS_ERRORS = (ConnectionError, TimeoutError, BlockingIOError)
+
+# One item for each fork between the process that imported this module and this one; no code of ours counts them, since
+# what a child runs costs it pages (`srvctl.serving.fork_pool`).
+_forks: list[None] = []
+os.register_at_fork(after_in_child=partial(_forks.append, None))
+
+
+class Handling:
+    """Establish a connection and have `handler`, a class or function of the user's, serve it."""
+
+    def __init__(self, handler: Callable[[Any, Any, Any], Any], server: Any, establish: Establish | None) -> None:
+        self._handler, self._server, self.establish = handler, server, establish
+        self._fork_depth = 0
+        self.adopt_process()
+
+    def adopt_process(self) -> None:
+        """Make this process the one that serves: one that a handler forks from it must not come back from `run`."""
+        self._fork_depth = len(_forks)
+
+    def run(self, conversation: Conversation) -> None:
+        """Serve a conversation; blocks until the handler has returned. Raises nothing: the meter says how it ended."""
+        try:
+            if self.establish is None or self.establish.run(conversation):
+                self._handler(conversation.request, conversation.peer, self._server)
+        except Exception as error:
+            self._on_error(conversation, error)
+        except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
+            conversation.meter[HANDLER_OUTCOME] = EXITED
+        finally:
+            if len(_forks) != self._fork_depth:
+                _exit_stray_child()
+
+    def _on_error(self, conversation: Conversation, error: Exception) -> None:
+        is_peers = isinstance(error, _PEERS_ERRORS) and not isinstance(error, ConnectionRefusedError)
+        conversation.meter[HANDLER_OUTCOME] = RESET if is_peers else FAILED
+        try:
+            if is_peers or conversation.outcome:
+                log.peer_failed(conversation.name, error)
+            else:
+                log.handler_failed(conversation.name, error, _SRVCTL)
+        except BaseException as another:  # the error is an object of the handler's: its text may raise anything
+            text = f"{type(error).__name__}, whose text raises {type(another).__name__}"
+            log.handler_failed(conversation.name, RuntimeError(text), _SRVCTL)
+
+
+def _exit_stray_child() -> NoReturn:
+    """End a process that a handler forked and that came back from it: the server is its parent's."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()
+    os._exit(0)

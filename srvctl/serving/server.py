@@ -1,0 +1,199 @@
+"""The server that the launcher runs: its parts, put together, and what a handler sees of it as ``self.server``."""
+
+from __future__ import annotations
+
+from srvctl.runtime import log
+from srvctl.runtime.lifecycle import Event, Lifecycle, State
+from srvctl.runtime.loop import Loop
+from srvctl.serving.acceptor import Acceptor
+from srvctl.serving.admission import Admission, LimitCheck, log_begin, rule
+from srvctl.serving.closing import Closing
+from srvctl.serving.counters import Counters
+from srvctl.serving.deadlines import Deadlines
+from srvctl.serving.drain import Drain
+from srvctl.serving.establish import Establish
+from srvctl.serving.handling import Handling
+from srvctl.serving.table import ConversationTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from srvctl.config.settings import Settings
+    from srvctl.serving.admission import Check
+    from srvctl.serving.establish import Step
+    from srvctl.serving.executor import Executor
+    from srvctl.serving.source import SocketSource
+
+    MakeSource = Callable[[Counters], SocketSource]
+    MakeExecutor = Callable[["Server"], Executor]
+
+
+class Server:
+    """What serves one socket. `name` is that of the class of the hierarchy that does the same.
+
+    To a handler it offers what `socketserver` promises (``server_address``, ``socket``, ``RequestHandlerClass``), and
+    ``settings`` and ``draining``. A class derived from it may have a `verify_request`. `on_loop` is called with the
+    loop when that begins, `on_change` when a conversation has ended, in whatever thread that was, and `on_give_up` as
+    `Drain` says. The parts are public to each other, and to nobody else.
+    """
+
+    on_loop: Callable[[Loop], None] = staticmethod(lambda loop: None)
+
+    def __init__(
+        self,
+        settings: Settings,
+        handler: Callable[[Any, Any, Any], Any],
+        make_source: MakeSource,
+        make_executor: MakeExecutor,
+        limit: int,
+        name: str = "Server",
+        steps: Sequence[Step] = (),
+    ) -> None:
+        self.settings, self.RequestHandlerClass, self.name = settings, handler, name
+        self.table, self.counters = ConversationTable(), Counters()
+        self.source = make_source(self.counters)
+        self.socket: socket.socket = self.source.socket
+        self.server_address = self.source.address
+        self.closing = Closing(self.table, self.counters)
+        self.handling = Handling(handler, self, Establish(steps) if steps else None)
+        self.limit_check = LimitCheck(self.table, limit) if settings.at_limit == "refuse" else None
+        self.executor = make_executor(self)
+        self.deadlines = Deadlines(settings, self.table, self.executor)
+        checks = self._checks()
+        self.admission = Admission(self.table, checks) if checks else None
+        self.acceptor = Acceptor(
+            self.source,
+            self.admission,
+            self.table,
+            self.deadlines,
+            self.executor,
+            self.closing,
+            waits_when_full=self.limit_check is None,
+        )
+        self.drainage = Drain(self.acceptor, self.table, self.deadlines, self.executor, self.closing)
+        self._life = Lifecycle()
+        self._life.on(Event.BIND)
+        self._loop: Loop | None = None
+
+    def _checks(self) -> list[Check]:
+        """Return what is to be asked before a conversation is let in, in its order."""
+        checks: list[Check] = []
+        if type(self).verify_request is not Server.verify_request:
+            checks.append(rule(self.verify_request))
+        if self.limit_check:
+            checks.append(self.limit_check)
+        if log.wants(log.DEBUG):
+            checks.append(log_begin)
+        return checks
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self._life.state.value}>"
+
+    # --- for handlers, and for classes derived from this one
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server was asked to stop; a child that was forked before learns of it too."""
+        return self._life.state in (State.DRAINING, State.STOPPED) or self.executor.is_draining()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Return whether a request is to be served. When it raises, it is not."""
+        return True
+
+    # --- for the process that runs it
+
+    @property
+    def on_change(self) -> Callable[[], None] | None:
+        """Called when a conversation has ended."""
+        return self.closing.on_end
+
+    @on_change.setter
+    def on_change(self, callback: Callable[[], None] | None) -> None:
+        self.closing.on_end = callback
+
+    @property
+    def on_give_up(self) -> Callable[[], None]:
+        """Called when a stop leaves something running that nothing ends; does not return."""
+        return self.drainage.on_give_up
+
+    @on_give_up.setter
+    def on_give_up(self, callback: Callable[[], None]) -> None:
+        self.drainage.on_give_up = callback
+
+    def serve_forever(self) -> None:
+        """Serve until drained; blocks. Raises OSError when the socket cannot be used any more."""
+        with Loop() as loop:
+            self._loop = loop
+            self._life.on(Event.SERVE)
+            self.on_loop(loop)
+            self.source.open()
+            self.closing.open(loop)
+            self.deadlines.open(loop)
+            try:
+                self.executor.open(loop, self.acceptor)
+                self.acceptor.open(loop)
+                loop.run()
+            finally:
+                self._loop = None
+                self.executor.close()
+                self.acceptor.close()
+                self.source.restore()
+
+    def server_close(self) -> None:
+        """Close the socket, and wait for what runs; the last thing in its life."""
+        self.socket.close()
+        self.executor.wait()
+        self.closing.finish()
+        self._life.on(Event.STOP)
+
+    def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
+        """Stop in order: take what the kernel has queued, close, let what runs finish for `seconds`, then cut it.
+
+        `serve_forever` returns when nothing runs any more. Once more means that the deadline is now. With `keep_queue`,
+        as with a socket that is not our own, the queue is left for who serves the socket next. Does not block.
+        """
+        if self.drainage.deadline is not None or self._loop is None:
+            self.stop_now()
+            return
+        self._life.on(Event.DRAIN)
+        if self.limit_check:
+            self.limit_check.is_lifted = True
+        takes_backlog = self.source.is_own and not keep_queue
+        idle_seconds = self.settings.drain_idle_timeout
+        self.drainage.begin(self._loop, seconds, idle_seconds, takes_backlog=takes_backlog)
+
+    def stop_now(self) -> None:
+        """Make the deadline of a stop now."""
+        self.drainage.stop_now()
+
+    def resize(self, limit: int) -> None:
+        """Serve at most `limit` conversations at the same time from now on; what runs goes on."""
+        if self.limit_check:
+            self.limit_check.limit = limit
+        self.executor.resize(limit)
+        self.acceptor.on_resized()
+
+    def figures(self) -> dict[str, int]:
+        """Return what there is to know of it in numbers."""
+        return {"conversations": len(self.table)} | self.counters.figures()
+
+    def parts(self) -> list[str]:
+        """Return the names of the parts that a request goes through, in their order."""
+        parts = [self.source, self.acceptor, self.admission, self.handling.establish, self.executor, self.closing]
+        return [type(part).__name__ for part in parts if part is not None]
+
+    def interrupt(self) -> bool:
+        """Do what is due, from a signal handler, while a handler keeps the loop; return whether it was for us to do."""
+        return self.executor.interrupt()
+
+    def release_in_child(self) -> None:
+        """Give up, in a forked child that serves one conversation, what only the parent is to have."""
+        self.handling.adopt_process()
+        if self._loop:
+            self._loop = None
+            self.closing.release_in_child()
+            self.deadlines.release_in_child()
+            self.drainage.release_in_child()

@@ -1,0 +1,93 @@
+"""The end of a conversation: from the table to the close, once."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from srvctl.runtime import log
+from srvctl.serving.conversation import HANDLER_OUTCOME, RECEIVED, RESET, Outcome
+from tests.serving.running import conversation
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """What the log was told of ends."""
+    lines = []
+    monkeypatch.setattr(log, "wants", lambda priority: True)
+    monkeypatch.setattr(log, "conversation_ended", lambda *told: lines.append(told))
+    return lines
+
+
+def test_a_conversation_ends_once(parts, ended):
+    """It leaves the table, is counted, logged and closed; a second end is none."""
+    made = parts()
+    over = conversation(4)
+    over.meter[RECEIVED] = 70
+    made.table[id(over)] = over
+    for _ in range(2):
+        made.closing.end(over)
+    assert not made.table
+    assert (made.counters.ended, made.counters.figures()["received"]) == (1, 70)
+    assert over.connection.calls == ["close"]
+    assert [(line[0], line[4]) for line in ended] == [("192.0.2.1:4", "done")]
+
+
+def test_how_the_handler_ended_is_on_the_meter_and_a_cut_goes_before_it(parts, ended):
+    """Who ended it against its will is the cause; a cut was logged when it was made."""
+    made = parts()
+    reset, cut = conversation(1), conversation(2)
+    for each in (reset, cut):
+        each.meter[HANDLER_OUTCOME] = RESET
+        made.table[id(each)] = each
+    cut.outcome = Outcome.CUT
+    made.closing.end(reset)
+    made.closing.end(cut)
+    assert [line[4] for line in ended] == ["reset"]
+    assert (made.counters.figures()["reset"], made.counters.figures()["cut"]) == (1, 1)
+
+
+def test_a_peer_that_still_sends_is_waited_for(parts):
+    """A close with unread input would reset what it has not read."""
+    made = parts()
+    ours, peer = socket.socketpair()
+    over = conversation()
+    over.replace(ours)
+    made.table[id(over)] = over
+    closed = []
+    made.closing.on_closed = lambda: closed.append(ours.fileno())
+    made.closing.end(over)
+    assert peer.recv(1) == b""
+    assert not made.closing.is_idle()
+    assert ours.fileno() in made.loop.watched
+    peer.close()
+    made.loop.watched[ours.fileno()](1)
+    assert made.closing.is_idle()
+    assert closed[-1] == -1
+
+
+def test_without_lingering_others_go_on_with_the_connection(parts):
+    """Only the copy of this process is closed."""
+    made = parts()
+    ours, peer = socket.socketpair()
+    theirs = ours.dup()
+    over = conversation()
+    over.replace(ours)
+    made.table[id(over)] = over
+    made.closing.end(over, lingers=False)
+    theirs.sendall(b"later")
+    assert peer.recv(10) == b"later"
+    for end in (theirs, peer):
+        end.close()
+
+
+def test_who_counts_ends_is_told_and_who_waits_for_the_last(parts):
+    """In this order."""
+    made = parts()
+    told = []
+    made.closing.on_end, made.closing.on_closed = lambda: told.append("end"), lambda: told.append("closed")
+    over = conversation()
+    made.table[id(over)] = over
+    made.closing.end(over)
+    assert told == ["end", "closed"]
