@@ -125,7 +125,7 @@ def test_the_page_has_every_option_and_no_others() -> None:
 def test_the_page_says_default_value_and_variable_of_an_option(option) -> None:  # type: ignore[no-untyped-def]
     """As the help does, and which words a choice has."""
     entry = option_entries()[" ".join(option.flags)]
-    default = option.default_text or ("off" if option.default is False else options._plain(option.default))
+    default = option.default_text or ("off" if option.default is False else options._default_text(option.default))
     assert f"\nDefault: {default}.\n.Ev {option.envvar}\n" in entry
     if option.choices:
         assert f"Cm {' | '.join(option.choices)}\n" in entry
@@ -177,7 +177,7 @@ def test_the_figures_of_a_state_are_those_of_the_page() -> None:
     from srvctl.socketserver import BaseRequestHandler
     from srvctl.socketserver.base import BaseServer
 
-    settings = Settings.settled("tcp", ":0", "echo", "sync")
+    settings = Settings.resolve("tcp", ":0", "echo", "sync")
     figures = type("Server", (Conversations, BaseServer), {"settings": settings})("", BaseRequestHandler).figures()
     entry = section("LOG").partition(".It Sy state ")[2].partition(".It ")[0]
     assert set(figures) <= set(re.findall(r"\w+", entry))

@@ -103,7 +103,7 @@ def _family_command(family: Family, run: Callable[..., None], more: tuple[click.
 
     def callback(address: str, handler: str, program: tuple[str, ...] = (), **given: Any) -> None:
         others = {option.name: given.pop(option.name) for option in more if option.name}
-        run(_settle(family, address, handler, program, given), **others)
+        run(_settings_of(family, address, handler, program, given), **others)
 
     return _FamilyCommand(
         family.word,
@@ -120,7 +120,9 @@ def _family_command(family: Family, run: Callable[..., None], more: tuple[click.
     )
 
 
-def _settle(family: Family, address: str, handler: str, program: tuple[str, ...], given: dict[str, Any]) -> Settings:
+def _settings_of(
+    family: Family, address: str, handler: str, program: tuple[str, ...], given: dict[str, Any]
+) -> Settings:
     _refuse_old_variables()
     model = _chosen_model({model: given.pop(model) for model in MODELS}, "fork" if program else "sync")
     given = {name: value for name, value in given.items() if value is not None and value is not False and value != ()}
@@ -132,7 +134,7 @@ def _settle(family: Family, address: str, handler: str, program: tuple[str, ...]
             f"--max-connections {given['max_connections']}",
             "without --threads or --fork, one request is served at a time by each worker",
         )
-    return Settings.settled(family.word, address, handler, model, program, **given)
+    return Settings.resolve(family.word, address, handler, model, program, **given)
 
 
 def _refuse_old_variables() -> None:

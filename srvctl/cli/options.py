@@ -22,7 +22,7 @@ else:  # generic only since click 8.4, and there for type checkers
     ParamType = click.ParamType
 
 
-class _Words(ParamType):
+class _ParsedType(ParamType):
     """An option's value, read by the function that its declaration names."""
 
     def __init__(self, option: Option[Any]) -> None:
@@ -38,7 +38,7 @@ class _Words(ParamType):
             raise UsageError("use", f"{self._option.long_flag} {value!r}", str(error)) from None
 
 
-class _OneOf(click.Choice[str]):
+class _ChoiceType(click.Choice[str]):
     """An option's value, one of a few words."""
 
     def __init__(self, option: Option[Any]) -> None:
@@ -70,22 +70,22 @@ def click_options() -> Iterator[GroupedOption]:
 
 
 def _click_option(option: Option[Any]) -> GroupedOption:
-    shown = option.default_text or ("off" if option.default is False else _plain(option.default))
+    shown = option.default_text or ("off" if option.default is False else _default_text(option.default))
     help = f"{option.help}  [default: {shown}; env: {option.envvar}]"
     kwargs: dict[str, Any] = {"help": help, "envvar": option.envvar, "heading": option.group}
     if option.flag:
         kwargs["is_flag"] = True
     elif option.choices:
-        kwargs["type"] = _OneOf(option)
+        kwargs["type"] = _ChoiceType(option)
     else:
-        kwargs["type"] = _Words(option)
+        kwargs["type"] = _ParsedType(option)
         kwargs["metavar"] = option.metavar
     if option.multiple:
         kwargs["multiple"] = True
     return GroupedOption([*option.flags, option.name], **kwargs)
 
 
-def _plain(value: object) -> str:
+def _default_text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -137,7 +137,7 @@ class Settings:
 
     `family` and `address` are the words of the command line, `handler` the handler's dotted path, `model`
     one of `MODELS`, `program` the words of a program that serves instead of a handler, or none. Make one with
-    `settled`; `values` holds what differs from the defaults.
+    `resolve`; `values` holds what differs from the defaults.
     """
 
     __slots__ = ("address", "family", "handler", "model", "program", "values")
@@ -423,10 +423,10 @@ class Settings:
         raise AttributeError(f"settings are frozen; {name} cannot be set")
 
     def __repr__(self) -> str:
-        return f"Settings({self.family} {self.address} --{self.model} {self.served_by} {self.values})"
+        return f"Settings({self.family} {self.address} --{self.model} {self.target_text} {self.values})"
 
     @property
-    def served_by(self) -> str:
+    def target_text(self) -> str:
         """The handler, or the program as a shell would read it, in one line for people."""
         if not self.program:
             return self.handler
@@ -440,7 +440,7 @@ class Settings:
         return TERM_SECONDS if self.program else 0.0
 
     @classmethod
-    def settled(
+    def resolve(
         cls, family: str, address: str, handler: str, model: str, program: tuple[str, ...] = (), **given: Any
     ) -> Settings:
         """Return settings with the defaults that depend on other options filled in. Raises `UsageError`."""

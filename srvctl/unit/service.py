@@ -74,7 +74,7 @@ def _service(
     reloads = systemd_version >= NOTIFY_RELOAD_VERSION
     lines = [
         "[Unit]",
-        f"Description=srvctl {percent(settings.family)} {percent(settings.address)} {percent(settings.served_by)}",
+        f"Description=srvctl {percent(settings.family)} {percent(settings.address)} {percent(settings.target_text)}",
         *(["After=network.target"] if is_ip else []),
         "",
         "[Service]",

@@ -140,7 +140,7 @@ def test_what_is_behind_the_dashes_is_a_program(settle) -> None:  # type: ignore
     """With all of its words, options and dashes among them; each request has a process of its own."""
     settled = settle("tcp", ":0", "-q", "--", "./serve", "--max-connections", "3", "--", "-x")
     assert (settled.program, settled.handler) == (("./serve", "--max-connections", "3", "--", "-x"), "")
-    assert (settled.model, settled.max_connections, settled.served_by) == (
+    assert (settled.model, settled.max_connections, settled.target_text) == (
         "fork",
         40,
         "./serve --max-connections 3 -- -x",

@@ -61,13 +61,13 @@ def test_the_default_of_a_choice_is_one_of_its_words(option: Option[object]) -> 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_bound_depends_on_the_model(model: str) -> None:
     """Unless it is given."""
-    assert Settings.settled("tcp", ":0", "echo", model).max_connections == DEFAULT_MAX[model]
-    assert Settings.settled("tcp", ":0", "echo", model, max_connections=7).max_connections == 7
+    assert Settings.resolve("tcp", ":0", "echo", model).max_connections == DEFAULT_MAX[model]
+    assert Settings.resolve("tcp", ":0", "echo", model, max_connections=7).max_connections == 7
 
 
 def test_what_is_not_given_is_the_default() -> None:
     """Of every option but the bound, which depends."""
-    settled = Settings.settled("tcp", ":0", "echo", "fork", verbose=True)
+    settled = Settings.resolve("tcp", ":0", "echo", "fork", verbose=True)
     given_ = {option.name: getattr(settled, option.name) for option in OPTIONS}
     defaults = {option.name: option.default for option in OPTIONS}
     assert given_ == defaults | {"verbose": True, "max_connections": 40}
@@ -75,7 +75,7 @@ def test_what_is_not_given_is_the_default() -> None:
 
 def test_settings_are_frozen() -> None:
     """Whatever holds them."""
-    settled = Settings.settled("tcp", ":0", "echo", "sync")
+    settled = Settings.resolve("tcp", ":0", "echo", "sync")
     with pytest.raises(AttributeError, match="settings are frozen; graceful_timeout cannot be set"):
         settled.graceful_timeout = 1.0
     with pytest.raises(AttributeError, match="settings are frozen; family cannot be set"):

@@ -36,7 +36,7 @@ every = pytest.mark.parametrize(
 
 def made(kind: tuple[int, int], model: str, **given: object) -> type[Draining]:
     """Assemble a class."""
-    settings = Settings.settled("fd", "3", "echo", model, **given)
+    settings = Settings.resolve("fd", "3", "echo", model, **given)
     return assemble(settings, settings.max_connections, *kind, True)
 
 
@@ -105,7 +105,7 @@ def test_a_worker_imports_what_its_model_needs(model: str, absent: set[str]) -> 
         "import srvctl.worker.main\n"
         "from srvctl.worker.assemble import assemble\n"
         "from srvctl.config.settings import Settings\n"
-        f"assemble(Settings.settled('tcp', ':0', 'echo', {model!r}), 1, socket.AF_INET, socket.SOCK_STREAM, True)\n"
+        f"assemble(Settings.resolve('tcp', ':0', 'echo', {model!r}), 1, socket.AF_INET, socket.SOCK_STREAM, True)\n"
         "print(*sys.modules)"
     )
     found = subprocess.run(
