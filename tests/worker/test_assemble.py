@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from srvctl.config.settings import MODELS, Settings
+from srvctl.config.options import MODELS
+from srvctl.config.settings import Settings
 from srvctl.serving.drain import Draining
 from srvctl.socketserver import BaseRequestHandler, ForkingMixIn, ThreadingMixIn
 from srvctl.worker.assemble import assemble, mix_ins
