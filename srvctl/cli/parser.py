@@ -104,7 +104,7 @@ def _flags_of(word: str) -> Iterator[tuple[str, str | None]]:
 
 
 def _typed_value(option: Option[Any], flag: str, value: str | None, rest: Iterator[str]) -> Any:
-    """Return the value of an option that was typed; one that is not in its own word is the next word."""
+    """Return the value of a typed option: from its own word, or else the next word."""
     if option.flag:
         if value is not None:
             raise UsageError("use", f"option {flag!r}", "it takes no value")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-# The concurrency models. Each is an option too, a flag; a `Settings` has the one that was chosen.
+# The concurrency models. Each is a flag; a `Settings` has the model that was chosen.
 MODELS = ("sync", "threads", "fork")
 MODEL_OPTIONS = (
     Option("--sync", False, "Serve one request at a time; the default.", group="Concurrency", flag=True),

@@ -17,7 +17,7 @@ Said = tuple[int, str]
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """What would have been launched, instead of launching it; in an environment without variables of srvctl's."""
+    """Return the settings that would have been launched; no server is, and no variable of srvctl's is set."""
     asked: list[Settings] = []
 
     def launch(settings: Settings, booted: None = None) -> ExitStatus:

@@ -12,7 +12,7 @@ from srvctl.net.address import Family
 
 
 def test_without_words_the_help_is_shown_and_the_status_is_2(served, capsys) -> None:  # type: ignore[no-untyped-def]
-    """On standard error: nobody asked for it."""
+    """The help goes to standard error, since it was not asked for."""
     assert main.run([]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(
@@ -22,7 +22,7 @@ def test_without_words_the_help_is_shown_and_the_status_is_2(served, capsys) -> 
 
 @pytest.mark.parametrize("words", [["tcp", "--help"], ["tcp", ":0", "-q", "-h"], ["check", "unix", "-h"]])
 def test_the_help_of_a_family_is_grouped(served, capsys, words: list[str]) -> None:  # type: ignore[no-untyped-def]
-    """By what an option is about."""
+    """Options stand under headings by subject."""
     assert main.run(words) == 0
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
@@ -47,7 +47,7 @@ def test_the_help_of_the_command_fits_one_screen(served, monkeypatch, capsys, wo
 
 
 def test_the_examples_of_the_help_can_be_typed(served, capsys) -> None:  # type: ignore[no-untyped-def]
-    """Each starts a server."""
+    """Each example starts a server."""
     assert main.run(["--help"]) == 0
     examples = [line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.startswith("  srvctl ")]
     assert len(examples) == 3
@@ -57,7 +57,7 @@ def test_the_examples_of_the_help_can_be_typed(served, capsys) -> None:  # type:
 
 @pytest.mark.parametrize("command", ["check", "unit"])
 def test_the_help_of_a_command_says_where_its_options_are(served, capsys, command: str) -> None:  # type: ignore[no-untyped-def]
-    """They are those of a family."""
+    """The last line points to the help of a family."""
     assert main.run([command, "--help"]) == 0
     assert capsys.readouterr().out.endswith(f"\nThe options are those of a family: srvctl {command} tcp --help\n")
 
@@ -74,13 +74,13 @@ def test_units_are_printed_or_written(served, capsys, tmp_path: Path) -> None:  
 
 
 def test_the_version_is_shown(served, capsys) -> None:  # type: ignore[no-untyped-def]
-    """That of the package."""
+    """The version is that of the package."""
     assert main.run(["--version"]) == 0
     assert capsys.readouterr().out == f"srvctl {srvctl.__version__}\n"
 
 
 def test_the_ready_made_handlers_are_listed_with_a_line_on_each(served, capsys) -> None:  # type: ignore[no-untyped-def]
-    """In the order of the alphabet."""
+    """Handlers are listed in alphabetical order."""
     assert main.run(["handlers"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = ["append", "chargen", "daytime", "discard", "echo", "proxy", "qotd", "static", "syslog", "time"]
@@ -89,7 +89,7 @@ def test_the_ready_made_handlers_are_listed_with_a_line_on_each(served, capsys) 
 
 
 def test_a_broken_handler_of_another_package_does_not_end_the_list(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    """Its line says what is wrong with it."""
+    """The line of a broken handler says what is wrong with it."""
     from importlib.metadata import EntryPoint
 
     from srvctl.loader import builtin

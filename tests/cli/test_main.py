@@ -26,7 +26,7 @@ from tests.launched import clean_environment
     )
 )
 def test_any_words_are_served_or_refused(served: list[Settings], words: list[str]) -> None:
-    """With 0 or 2, never with a traceback."""
+    """The status is 0 or 2, and there is never a traceback."""
     if words[0] != "check":  # which would bind and start a worker
         outcome = CliRunner().invoke(click.Command("x", callback=lambda: main.run(words)), standalone_mode=False)
         assert outcome.exception is None, outcome.exception
@@ -34,7 +34,7 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 
 
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
-    """The one line is the last one, where one looks."""
+    """The error line is the last line."""
 
     def launch(settings: Settings, booted: None) -> ExitStatus:
         raise LoadError("load", "handler 'x'", "it failed", "frame 1\nframe 2\n")
@@ -45,7 +45,7 @@ def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsy
 
 
 def test_a_failed_start_is_told_to_the_service_manager(refuse, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Which shows it in its status."""
+    """The service manager gets the error as STATUS and the exit status as ERRNO."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.setblocking(False)
@@ -55,7 +55,7 @@ def test_a_failed_start_is_told_to_the_service_manager(refuse, monkeypatch, tmp_
 
 
 def test_a_server_starts_without_click() -> None:
-    """It takes as long to import as a worker takes to start. Only help, completion and the other commands need it."""
+    """Only help, completion and the other commands import click, which takes longer than all the rest of a start."""
     script = (
         "import sys\n"
         "from srvctl.cli import main\n"
@@ -68,6 +68,6 @@ def test_a_server_starts_without_click() -> None:
 
 
 def test_a_family_after_two_dashes_is_served_as_well(served: list[Settings]) -> None:
-    """By click, which ends its own options there."""
+    """click takes -- as the end of its own options, and dispatches."""
     assert main.run(["--", "tcp", ":0", "myapp:Echo"]) == 0
     assert (served[0].address, served[0].handler) == (":0", "myapp:Echo")

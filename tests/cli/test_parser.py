@@ -18,7 +18,7 @@ Said = tuple[int, str]
 
 @pytest.mark.parametrize("family", Family, ids=lambda family: family.word)
 def test_each_family_is_a_command(settle: Callable[..., Settings], family: Family) -> None:
-    """With an address; the handler is echo, one request at a time."""
+    """A family and an address are enough: the handler is echo, one request at a time."""
     settled = settle(family.word, "here")
     assert (settled.family, settled.address, settled.handler, settled.model) == (family.word, "here", "echo", "sync")
 
@@ -82,7 +82,7 @@ def test_an_option_comes_from_the_line_or_the_environment(settle, monkeypatch, o
     words = [*COMPANIONS.get(option.name, ("unix", "socket")), "--fork"]
     program = ["--", "cat"] if option.group == "Program" else []
     for flag in option.flags:
-        for form in [[flag]] if option.flag else [[flag, text], [f"{flag}={text}"]][: 2 if flag[1] == "-" else 1]:
+        for form in [[flag]] if option.flag else ([flag, text], [f"{flag}={text}"]):
             assert getattr(settle(*words, *form, *program), option.name) == value
     monkeypatch.setenv(option.envvar, text)
     assert getattr(settle(*words, *program), option.name) == value
@@ -92,16 +92,15 @@ def test_an_option_comes_from_the_line_or_the_environment(settle, monkeypatch, o
 
 
 def test_the_last_of_an_option_counts_and_letters_may_stand_together(settle) -> None:  # type: ignore[no-untyped-def]
-    """As with other commands; a lone dash is a word."""
-    settled = settle("tcp", "--workers", "2", ":0", "--workers=3", "--fork")
-    assert settled.workers == 3
+    """The last value wins, letters combine, and a lone dash is an argument."""
+    assert settle("tcp", "--workers", "2", ":0", "--workers=3", "--fork").workers == 3
     assert settle("tcp", ":0", "-qq", "-").handler == "-"
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_duration", "start_timeout", "hang_timeout", "max_requests"])
 @pytest.mark.parametrize("word", ["off", "never", "unlimited"])
 def test_a_word_turns_a_limit_off(settle, monkeypatch, name: str, word: str) -> None:  # type: ignore[no-untyped-def]
-    """Also one that the environment sets."""
+    """A limit that the environment sets is turned off too."""
     flag = "--" + name.replace("_", "-")
     monkeypatch.setenv(variable_of(flag), "9")
     assert getattr(settle("tcp", ":0"), name) == 9
@@ -121,7 +120,7 @@ def test_what_follows_the_dashes_is_a_program(settle) -> None:  # type: ignore[n
 
 @pytest.mark.parametrize(("model", "most"), [("--sync", 1), ("--threads", 512), ("--fork", 40)])
 def test_a_model_says_how_many_programs_there_may_be(settle, model: str, most: int) -> None:  # type: ignore[no-untyped-def]
-    """As with a handler."""
+    """The model sets the default limit of programs, as of handlers; --datagram-wait means one."""
     assert settle("tcp", ":0", model, "--", "cat").max_connections == most
     assert settle("udp", ":0", model, "--datagram-wait", "--", "cat").max_connections == 1
 
@@ -136,7 +135,7 @@ def test_variables_and_limits_may_be_given_more_than_once(settle, monkeypatch) -
 
 
 def test_what_is_typed_wins_over_the_environment(settle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """The model included."""
+    """A typed option wins over a variable, and a typed model over a variable's."""
     monkeypatch.setenv("SRVCTL_THREADS", "1")
     monkeypatch.setenv("SRVCTL_GRACEFUL_TIMEOUT", "5")
     assert settle("tcp", ":0").model == "threads"
@@ -145,21 +144,21 @@ def test_what_is_typed_wins_over_the_environment(settle, monkeypatch: pytest.Mon
 
 
 def test_a_flag_of_the_environment_can_say_no(settle, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """0, false, no and off."""
+    """The words 0, false, no and off leave a flag off."""
     for word in ("0", "false", "no", "off"):
         monkeypatch.setenv("SRVCTL_FORK", word)
         assert settle("tcp", ":0").model == "sync"
 
 
 def test_several_assignments_of_the_environment_are_separated_by_space(settle, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    """As the manual page says."""
+    """White space separates the assignments in a variable."""
     monkeypatch.setenv("SRVCTL_SET", "a=1 b=2")
     assert settle("tcp", ":0").set == (("a", "1"), ("b", "2"))
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_an_option_that_was_renamed_names_its_new_word(served, monkeypatch, capsys, old: str, new: str) -> None:  # type: ignore[no-untyped-def]
-    """On the command line, and in the environment, where it would be ignored without a word."""
+    """The old word is an error on the command line and as a variable."""
     assert main.run(["tcp", ":0", old, "5"]) == 2
     assert capsys.readouterr().err == f"srvctl: error: cannot use {old}: it is called {new} now\n"
     monkeypatch.setenv(variable_of(old), "5")
@@ -218,7 +217,7 @@ def test_an_option_that_was_renamed_names_its_new_word(served, monkeypatch, caps
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_wrong_words_are_one_line_and_status_2(refuse: Callable[..., Said], words: list[str], why: str) -> None:
-    """In the one form, with the word that was wrong."""
+    """The line has the one form of an error, with the wrong word in it."""
     status, line = refuse(*words)
     assert status == 2
     assert line.startswith(why)
@@ -229,7 +228,7 @@ def test_wrong_words_are_one_line_and_status_2(refuse: Callable[..., Said], word
     [("SRVCTL_THREADS", "maybe"), ("SRVCTL_MAX_CONNECTIONS", "0"), ("SRVCTL_AT_LIMIT", "x"), ("SRVCTL_SET", "x")],
 )
 def test_a_wrong_variable_is_one_line_and_status_2(refuse, monkeypatch, variable: str, value: str) -> None:  # type: ignore[no-untyped-def]
-    """It names the option that the variable is for, and the value."""
+    """The line names the option, the value and the variable."""
     monkeypatch.setenv(variable, value)
     status, line = refuse("tcp", ":0")
     assert status == 2
@@ -238,7 +237,7 @@ def test_a_wrong_variable_is_one_line_and_status_2(refuse, monkeypatch, variable
 
 
 def test_bytes_of_an_error_stay_on_its_line(refuse: Callable[..., Said]) -> None:
-    """Whatever a caller passes on."""
+    """Line breaks and escapes in a word are escaped."""
     for words in (["--max-connections", "1\n\x1b[2J"], ["echo", "more\n\x1b[2J"]):
         status, line = refuse("tcp", ":0", *words)
         assert status == 2

@@ -22,13 +22,13 @@ def test_an_option_is_complete(option: Option[object]) -> None:
 
 @options
 def test_the_variable_of_an_option_has_its_name(option: Option[object]) -> None:
-    """With the one prefix."""
+    """The variable is the option's name in capitals, after SRVCTL_."""
     assert option.envvar == f"SRVCTL_{option.name.upper()}"
     assert option.long_flag == "--" + option.name.replace("_", "-")
 
 
 def test_flags_and_variables_are_unique() -> None:
-    """Those of the models included."""
+    """No two options share a flag or a variable, models included."""
     flags = [flag for option in OPTIONS for flag in option.flags] + [f"--{model}" for model in MODELS]
     variables = [option.envvar for option in (*OPTIONS, *MODEL_OPTIONS)]
     assert len(set(flags)) == len(flags)
@@ -37,19 +37,19 @@ def test_flags_and_variables_are_unique() -> None:
 
 @options
 def test_the_default_of_a_choice_is_one_of_its_words(option: Option[object]) -> None:
-    """And a default is of the type that is parsed."""
+    """A flag's default is off."""
     assert not option.choices or option.default in option.choices
     assert not option.flag or option.default is False
 
 
 def test_an_option_of_the_class_is_its_declaration() -> None:
-    """The help and the manual page's test are made from it."""
+    """On the class an option is its declaration; the help is made from that."""
     assert Settings.graceful_timeout in OPTIONS
 
 
 @pytest.mark.parametrize("option", ["rlimit", "env", "umask", "nice"])
 def test_a_value_reads_back_as_it_was_written(option: str) -> None:
-    """For a unit, which has it on its command line."""
+    """A unit file has these texts on its command line."""
     (declared,) = [o for o in OPTIONS if o.name == option]
     samples = {
         "rlimit": ["CPU=1:unlimited", "NOFILE=7"],
@@ -62,7 +62,7 @@ def test_a_value_reads_back_as_it_was_written(option: str) -> None:
 
 
 def test_a_choice_takes_its_words_only() -> None:
-    """The error lists them."""
+    """Any other word is an error that lists them."""
     at_limit = next(option for option in OPTIONS if option.name == "at_limit")
     assert at_limit.read("refuse") == "refuse"
     with pytest.raises(ValueError, match=r"^expected wait or refuse$"):
@@ -70,7 +70,7 @@ def test_a_choice_takes_its_words_only() -> None:
 
 
 def test_a_limit_that_is_off_is_shown_so() -> None:
-    """And the word that is shown is read as the default."""
+    """The word `off` that the help shows is read as the default."""
     shown_off = [option for option in OPTIONS if option.default_text == "off" and not option.flag]
     names = {"hang_timeout", "max_requests", "max_worker_age", "max_worker_memory", "idle_timeout", "max_duration"}
     assert {option.name for option in shown_off} == names

@@ -14,7 +14,7 @@ PROGRAM = ("cat",)
 
 @pytest.mark.parametrize("model", MODELS)
 def test_the_bound_depends_on_the_model(model: str) -> None:
-    """Unless it is given; without concurrency it is one for each worker."""
+    """The default is the model's; without concurrency it is one for each worker."""
     assert Settings.resolve("tcp", ":0", "echo", model).max_connections == DEFAULT_MAX[model]
     workers = {"workers": 7} if model == "sync" else {}
     assert Settings.resolve("tcp", ":0", "echo", model, max_connections=7, **workers).max_connections == 7
@@ -22,7 +22,7 @@ def test_the_bound_depends_on_the_model(model: str) -> None:
 
 
 def test_a_program_that_has_the_socket_is_the_only_one() -> None:
-    """Whatever the model."""
+    """With --datagram-wait the limit is 1 in every model."""
     for model in MODELS:
         assert Settings.resolve("udp", ":0", "", model, PROGRAM, datagram_wait=True).max_connections == 1
 
@@ -73,6 +73,6 @@ def test_an_option_that_can_have_no_effect_is_refused(family, address, model, pr
     ],
 )
 def test_an_option_that_can_have_an_effect_is_taken(family, address, model, program, given) -> None:  # type: ignore[no-untyped-def]
-    """What only the descriptor of an inherited socket can tell is left to whoever opens it."""
+    """Combinations that have an effect pass, and so does what only an inherited descriptor can tell."""
     settings = Settings.resolve(family, address, "" if program else "echo", model, program, **given)
     assert {name: getattr(settings, name) for name in given} == given

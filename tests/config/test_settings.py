@@ -13,7 +13,7 @@ from srvctl.config.settings import Settings
 
 
 def test_what_is_not_given_is_the_default() -> None:
-    """Of every option but the bound, which depends."""
+    """Each option has its default, except --max-connections, whose default depends on the model."""
     settled = Settings.resolve("tcp", ":0", "echo", "fork", verbose=True)
     given_ = {option.name: getattr(settled, option.name) for option in OPTIONS}
     defaults = {option.name: option.default for option in OPTIONS}
@@ -21,7 +21,7 @@ def test_what_is_not_given_is_the_default() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """Whatever holds them."""
+    """Neither an option nor a field can be set."""
     settled = Settings.resolve("tcp", ":0", "echo", "sync")
     with pytest.raises(AttributeError, match="settings are frozen; graceful_timeout cannot be set"):
         settled.graceful_timeout = 1.0
@@ -74,7 +74,7 @@ VALUES = {
     program=st.lists(st.text()).map(tuple),
 )
 def test_settings_survive_the_way_to_the_worker(family, address, handler, model, given_, program) -> None:  # type: ignore[no-untyped-def]
-    """As `marshal` writes and reads them."""
+    """Settings that `marshal` has written and read are the same."""
     settled = Settings(family, address, handler, model, given_, program)
     arrived = Settings.from_wire(marshal.loads(marshal.dumps(settled.to_wire(), 2)))
     assert arrived.to_wire() == settled.to_wire()
@@ -82,5 +82,5 @@ def test_settings_survive_the_way_to_the_worker(family, address, handler, model,
 
 
 def test_every_option_goes_to_the_worker() -> None:
-    """The test above knows them all."""
+    """The test above has a value for each option."""
     assert set(VALUES) == {option.name for option in OPTIONS}
