@@ -20,7 +20,7 @@ def main() -> None:
     gc.disable()  # nothing of what is imported is garbage, and to look for some takes 13 of 75 ms
     booted = _boot_worker()
     try:
-        from srvctl.cli.commands import run
+        from srvctl.cli.main import run
 
         gc.freeze()  # or all of it would be looked at as soon as that begins again
         gc.enable()

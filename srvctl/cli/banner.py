@@ -1,4 +1,4 @@
-"""What a person at a terminal sees when the server is ready; rich is imported here and nowhere else."""
+"""Banner for a person at a terminal, shown when the server is ready. Only here is rich imported, and only then."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def show(address: str, parts: list[str], handler: str, file: str, settings: Sett
     rows.add_row("server", Text(" -> ".join(parts)))
     rows.add_row("program" if settings.program else "handler", Text(f"{handler}  ({file})"))
     rows.add_row("model", Text(f"--{settings.model}, at most {settings.max_connections} at a time"))
-    rows.add_row("stop", Text(f"Ctrl-C, or kill {os.getpid()}; once more: now"))
+    rows.add_row("stop", Text(f"Ctrl-C, or kill {os.getpid()}; a second one stops at once"))
     Console(stderr=True, highlight=False).print(Panel(rows, title="srvctl", title_align="left", expand=False))

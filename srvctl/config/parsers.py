@@ -1,11 +1,18 @@
-"""The texts of options, read: each takes a word of the command line, or raises ValueError with what it expected."""
+"""Parsers of option values: each takes a word of the command line, or raises ValueError with what it expected."""
 
 from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Each of them turns a limit off. The value is 0 then.
+OFF_WORDS = ("off", "never", "unlimited")
 
 # listen(2) cuts this to /proc/sys/net/core/somaxconn, the kernel's maximum.
 BACKLOG_OF_THE_KERNEL = 2**31 - 1
 
-# getrlimit(2), those of the resource module, which a worker has no other use for.
+# getrlimit(2). The resource module has them too, and a worker has no other use for it.
 LIMITS = (
     *("AS", "CORE", "CPU", "DATA", "FSIZE", "MEMLOCK", "MSGQUEUE", "NICE"),
     *("NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK"),
@@ -19,10 +26,24 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def or_off(parse: Callable[[str], float]) -> Callable[[str], float]:
+    """Return a parser of what `parse` reads, and of a word that turns the limit off."""
+
+    def parse_or_off(text: str) -> float:
+        if text in OFF_WORDS:
+            return parse("1") * 0  # of the same type
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or off") from None
+
+    return parse_or_off
+
+
 def parse_backlog(text: str) -> int:
     """Read a length of the accept queue."""
     if not text.isdecimal() or int(text) > BACKLOG_OF_THE_KERNEL:
-        raise ValueError("expected a whole number")
+        raise ValueError(f"expected a whole number up to {BACKLOG_OF_THE_KERNEL}")
     return int(text)
 
 
@@ -39,16 +60,16 @@ def parse_seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 10 * 365 * 86400:  # also refuses nan and inf
-        raise ValueError("expected seconds, or a number with ms, s, m or h behind it")
+        raise ValueError("expected seconds, or a number with ms, s, m or h, such as 500ms or 2m")
     return value
 
 
 def parse_size(text: str) -> int:
-    """Read a number of bytes, or one with K, M or G (powers of 1024) behind it."""
+    """Read a number of bytes; K, M or G after it are powers of 1024."""
     factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
     number = text if factor == 1 else text[:-1]
     if not number.isdecimal() or int(number) < 1:
-        raise ValueError("expected bytes, or a number with K, M or G behind it")
+        raise ValueError("expected bytes, or a number with K, M or G, such as 512M")
     return int(number) * factor
 
 
@@ -64,7 +85,7 @@ def parse_mode(text: str) -> int:
 
 
 def parse_owner(text: str) -> str:
-    """Read USER or USER:GROUP; whether they exist is found when the socket is made."""
+    """Read USER or USER:GROUP. Whether they exist is checked when the socket is made."""
     user, colon, group = text.partition(":")
     if not user or (colon and not group):
         raise ValueError("expected USER or USER:GROUP")
@@ -80,14 +101,14 @@ def parse_assignment(text: str) -> tuple[str, str]:
 
 
 def parse_variable(text: str) -> tuple[str, str | None]:
-    """Read NAME, a variable to be passed on, or NAME=VALUE."""
+    """Read NAME, a variable to pass on, or NAME=VALUE."""
     from srvctl.net.ucspi import is_reserved
 
     name, equals, value = text.partition("=")
     if not (name.isidentifier() and name.isascii()) or "\0" in value:
         raise ValueError("expected NAME or NAME=VALUE")
     if is_reserved(name):
-        raise ValueError(f"expected another name: {name} is about a connection, or about srvctl itself")
+        raise ValueError(f"expected another name: srvctl sets {name} itself, or keeps it from a program")
     return name, value if equals else None
 
 
@@ -100,7 +121,7 @@ def parse_limit(text: str) -> tuple[str, int, int]:
     soft, _, hard = values.partition(":")
     limits = [_limit(value) for value in (soft, hard or soft)]
     if limits[1] != -1 and (limits[0] == -1 or limits[0] > limits[1]):
-        raise ValueError("expected a soft limit that is not above the hard one")
+        raise ValueError("expected a soft limit not above the hard limit")
     return name, limits[0], limits[1]
 
 
@@ -110,12 +131,12 @@ def _limit(text: str) -> int:
     factor = {"K": 1024, "M": 1024**2, "G": 1024**3}.get(text[-1:].upper(), 1)
     number = text if factor == 1 else text[:-1]
     if not (number.isascii() and number.isdecimal()) or int(number) * factor >= 2**63:
-        raise ValueError("expected VALUE or SOFT:HARD, numbers, with K, M or G behind them, or unlimited")
+        raise ValueError("expected VALUE or SOFT:HARD: numbers, also with K, M or G, or unlimited")
     return int(number) * factor
 
 
 def parse_nice(text: str) -> int:
-    """Read what is added to the nice value, nice(2)."""
+    """Read a number to add to the nice value, nice(2)."""
     digits = text.removeprefix("+").removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()) or int(digits) > 39:
         raise ValueError("expected a whole number from -39 to 39")

@@ -78,7 +78,7 @@ def check(settings: Settings) -> dict[str, str]:
         "address": listener.address,
         "server": said["name"],
         "parts": " -> ".join(said["parts"]),
-        "program" if settings.program else "handler": f"{settings.served_by} ({said['file']})",
+        "program" if settings.program else "handler": f"{settings.target_text} ({said['file']})",
     }
 
 
@@ -134,9 +134,9 @@ def _log_style(settings: Settings) -> tuple[str, int]:
 def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
     """Tell everyone who waits for it that the server is ready."""
     if style == "terminal" and not settings.quiet:
-        banner.show(listener.address, said["parts"], settings.served_by, said["file"], settings)
+        banner.show(listener.address, said["parts"], settings.target_text, said["file"], settings)
     else:
-        log.listening(listener.address, said["name"], settings.served_by, settings.model, settings.max_connections)
+        log.listening(listener.address, said["name"], settings.target_text, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")

@@ -10,7 +10,9 @@ import shutil
 import socket
 import sys
 
-from srvctl.config.settings import DEFAULT_MAX, OPTIONS, Settings
+from srvctl.config.options import OPTIONS
+from srvctl.config.rules import DEFAULT_MAX
+from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError
 from srvctl.loader.builtin import Needs, needs_of
 from srvctl.net.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
@@ -74,7 +76,7 @@ def _service(
     reloads = systemd_version >= NOTIFY_RELOAD_VERSION
     lines = [
         "[Unit]",
-        f"Description=srvctl {percent(settings.family)} {percent(settings.address)} {percent(settings.served_by)}",
+        f"Description=srvctl {percent(settings.family)} {percent(settings.address)} {percent(settings.target_text)}",
         *(["After=network.target"] if is_ip else []),
         "",
         "[Service]",

@@ -41,7 +41,7 @@ def listen() -> Iterator[Open]:
     opened: list[Listener] = []
 
     def open_(family: str, address: str, **given: Any) -> Listener:
-        opened.append(open_listener(Settings.settled(family, address, "echo", "sync", **given)))
+        opened.append(open_listener(Settings.resolve(family, address, "echo", "sync", **given)))
         return opened[-1]
 
     yield open_

@@ -40,7 +40,7 @@ def parts(loop: FakeLoop) -> Any:
     """Make the parts around a fake source and a fake executor, with options of a server."""
 
     def make(*given: Any, admission: Any = None, limit: int = 10, **options: Any) -> Any:
-        settings = Settings.settled("tcp", ":0", "x", "threads", **options)
+        settings = Settings.resolve("tcp", ":0", "x", "threads", **options)
         table, counters, source, executor_ = ConversationTable(), Counters(), FakeSource(*given), FakeExecutor(limit)
         closing = Closing(table, counters)
         closing._loop = loop  # type: ignore[assignment]

@@ -72,7 +72,7 @@ def test_with_nothing_to_check_there_is_no_admission():
         def verify_request(self, request, client_address):
             return False
 
-    settings = Settings.settled("tcp", ":0", "x", "threads")
+    settings = Settings.resolve("tcp", ":0", "x", "threads")
 
     def source(counters):
         made = FakeSource()

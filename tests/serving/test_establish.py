@@ -113,7 +113,7 @@ def serving(model, program):
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     sock.listen()
-    settings = Settings.settled("tcp", ":0", "" if program else "x", model, program)
+    settings = Settings.resolve("tcp", ":0", "" if program else "x", model, program)
     handler = answer
     if program:
         from srvctl.programs.program import load

@@ -99,7 +99,7 @@ def test_one_that_is_alone_keeps_nobody_waiting():
 
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
-    server = assemble(Settings.settled("udp", ":0", "x", "threads"), 8, sock, meet, is_own=True)
+    server = assemble(Settings.resolve("udp", ":0", "x", "threads"), 8, sock, meet, is_own=True)
     server.executor._trial.start(0, 0)
     with running(server), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(PATIENCE)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srvctl.cli import commands
+from srvctl.cli import main
 from srvctl.loader import builtin
 from srvctl.net.address import Family
 from srvctl.unit.syntax import quoted
@@ -89,7 +89,7 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir("/usr")
 
     def run(*words: str) -> str:
-        assert commands.run(["unit", *words]) == 0, capsys.readouterr().err
+        assert main.run(["unit", *words]) == 0, capsys.readouterr().err
         said = capsys.readouterr()
         assert said.err == ""
         return said.out
@@ -102,7 +102,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Print:
     """Return the one line that ``srvctl unit WORDS`` is refused with, as a mistake of the caller's."""
 
     def run(*words: str) -> str:
-        assert commands.run(["unit", *words]) == 2
+        assert main.run(["unit", *words]) == 2
         said = capsys.readouterr()
         assert said.out == ""
         (line,) = said.err.splitlines()
@@ -570,7 +570,7 @@ def test_units_are_written_to_a_directory(printed: Print, tmp_path: Path) -> Non
 
 def test_a_unit_that_cannot_be_written_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """One line, no traceback."""
-    assert commands.run(["unit", "tcp", ":9000", "--write", "/proc"]) != 0
+    assert main.run(["unit", "tcp", ":9000", "--write", "/proc"]) != 0
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("srvctl: error: cannot write /proc/srvctl-tcp-echo.service: ")
 

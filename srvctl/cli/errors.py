@@ -1,0 +1,35 @@
+"""Errors on their way out: one line on standard error, the exit status, and a word for the service manager."""
+
+from __future__ import annotations
+
+import sys
+
+from srvctl.errors import LaunchError, UsageError
+from srvctl.systemd import protocol as systemd
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import click
+
+
+def report(error: LaunchError) -> int:
+    """Print an error, its detail first, and return the exit status."""
+    line = str(error).encode("unicode_escape").decode().replace("\\\\", "\\")
+    if sys.stderr is not None:  # it is None where srvctl was started with descriptor 2 closed
+        detail = error.detail.rstrip("\n") + "\n" if error.detail else ""
+        sys.stderr.write(f"{detail}srvctl: error: {line}\n")
+    systemd.notify(f"STATUS={line}\nERRNO={int(error.status)}")
+    return int(error.status)
+
+
+def from_click(error: click.ClickException) -> UsageError:
+    """Return an error of click's in the one form that errors have."""
+    import click
+
+    match error:
+        case click.NoSuchOption():
+            hint = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
+            return UsageError("use", f"option {error.option_name!r}", f"no such option{hint}")
+        case click.BadOptionUsage():
+            return UsageError("use", f"option {error.option_name!r}", error.message.rstrip("."))
+    return UsageError("read", "the command line", error.format_message().rstrip("."))
