@@ -233,7 +233,7 @@ def test_a_cut_at_the_deadline_is_a_reset_for_the_upstream(joined, model):
     assert receive_exactly(upstream, 14) == b"the first half"
     with pytest.raises(ConnectionResetError):
         upstream.recv(1)
-    server.wait_for_log("how=timeout")
+    server.wait_for_log("how=max-duration")
 
 
 @pytest.mark.parametrize("model", MODELS)
