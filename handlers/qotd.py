@@ -12,7 +12,7 @@ from .shared.amplification_guard import GuardedDatagramHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
 POSTEL = "Be liberal in what you accept, and conservative in what you send. (RFC 1122)"
 LONGEST_QUOTE = 511  # RFC 865: "less than 512 characters", the end of the last line included
@@ -47,11 +47,11 @@ class _Quoting:
             raise LoadError("read", f"{cls.file!r}", error.strerror or str(error)) from error
 
     @classmethod
-    def needs(cls) -> Needs:
+    def needs(cls) -> SandboxNeeds:
         """Return what a sandbox must leave it."""
-        from srvctl.loader.builtin import Needs
+        from srvctl.loader.builtin import SandboxNeeds
 
-        return Needs(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
+        return SandboxNeeds(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
 
 
 class Stream(_Quoting, BaseRequestHandler):

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
 LONGEST_DATAGRAM = 65535
 
@@ -38,7 +38,7 @@ class _Relaying:
     to: str = ""
 
     @classmethod
-    def needs(cls) -> Needs:
+    def needs(cls) -> SandboxNeeds:
         """Return what a sandbox must leave it. Raises `UsageError`."""
         return Upstream.parse(cls.to).needs()
 

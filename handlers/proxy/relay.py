@@ -35,7 +35,7 @@ ROUNDS = 16
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Way:
+class Direction:
     """What goes from `source` to `target`, both of which are the caller's; owns its pipe until `close`.
 
     `failure` is what `target` said when it took no more. When `source` is reset, `on_reset` is raised.
@@ -57,8 +57,8 @@ class Way:
         self._may_splice = may_splice and _is_plain(source) and _is_plain(target)
         self._moved = self._in_pipe = 0
         self._pipe: tuple[int, int] | None = None
-        self._received: Callable[[int], None] = getattr(source, "note_received", _note_nothing)
-        self._sent: Callable[[int], None] = getattr(target, "note_sent", _note_nothing)
+        self._received: Callable[[int], None] = getattr(source, "count_received", _ignore)
+        self._sent: Callable[[int], None] = getattr(target, "count_sent", _ignore)
 
     @property
     def is_full(self) -> bool:
@@ -166,7 +166,7 @@ class Way:
 _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
-def _note_nothing(count: int) -> None:
+def _ignore(count: int) -> None:
     pass
 
 
@@ -185,15 +185,17 @@ def relay(client: socket.socket, upstream: socket.socket, may_splice: bool = Tru
 
     Raises `UpstreamReset` or another ConnectionError when one of them is reset before it has ended.
     """
-    out, back = Way(client, upstream, may_splice), Way(upstream, client, may_splice, UpstreamReset)
+    out, back = Direction(client, upstream, may_splice), Direction(upstream, client, may_splice, UpstreamReset)
     poll = select.poll()
-    eager: set[Way] = set()
+    ready: set[Direction] = set()
     try:
         while out.is_open or back.is_open:
-            ready = _wait(poll, out, back, 0 if eager else None)
-            _look_for_the_gone(ready, out, back)
-            eager = {
-                way for way in (out, back) if way.is_open and (way in eager or way.waits_for[0] in ready) and way.move()
+            polled = _wait(poll, out, back, 0 if ready else None)
+            _check_hangups(polled, out, back)
+            ready = {
+                direction
+                for direction in (out, back)
+                if direction.is_open and (direction in ready or direction.waits_for[0] in polled) and direction.move()
             }
             if back.failure:
                 raise ConnectionResetError(f"the client takes no more: {back.failure}")
@@ -206,12 +208,12 @@ def relay(client: socket.socket, upstream: socket.socket, may_splice: bool = Tru
         back.close()
 
 
-def _wait(poll: select.poll, out: Way, back: Way, timeout: int | None) -> dict[int, int]:
+def _wait(poll: select.poll, out: Direction, back: Direction, timeout: int | None) -> dict[int, int]:
     """Return what poll(2) says of both descriptors, in milliseconds at most."""
     wanted = {out.source.fileno(): 0, back.source.fileno(): 0}
-    for way in (out, back):
-        if way.is_open:
-            fd, event = way.waits_for
+    for direction in (out, back):
+        if direction.is_open:
+            fd, event = direction.waits_for
             wanted[fd] |= event
     for fd, events in wanted.items():
         incoming, outgoing = (out, back) if fd == out.source.fileno() else (back, out)
@@ -222,21 +224,21 @@ def _wait(poll: select.poll, out: Way, back: Way, timeout: int | None) -> dict[i
         else:
             with contextlib.suppress(KeyError):
                 poll.unregister(fd)
-    ready = dict(poll.poll(timeout))
-    return {fd: events if wanted[fd] else events | _IDLE for fd, events in ready.items()}
+    polled = dict(poll.poll(timeout))
+    return {fd: events if wanted[fd] else events | _IDLE for fd, events in polled.items()}
 
 
 _IDLE = 1 << 30  # no event of poll(2): marks that none was asked for
 
 
-def _look_for_the_gone(ready: dict[int, int], out: Way, back: Way) -> None:
+def _check_hangups(polled: dict[int, int], out: Direction, back: Direction) -> None:
     """End what waits for one that is not there any more, or was cut."""
     client, upstream = out.source, back.source
-    events = ready.get(client.fileno(), 0)
+    events = polled.get(client.fileno(), 0)
     # Of TCP this is said when both sides are shut, and we did not shut ours: the client, or a deadline, cut it.
     was_cut = events & select.POLLHUP and client.family != socket.AF_UNIX and back.is_open
     if was_cut or (events & _IDLE and events & _GONE):
         raise ConnectionResetError("the client has gone")
-    events = ready.get(upstream.fileno(), 0)
+    events = polled.get(upstream.fileno(), 0)
     if events & _IDLE and events & _GONE:
         out.stop()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
 _SHAPE = "expected FAMILY://ADDRESS, such as tcp://127.0.0.1:80, udp://[::1]:53 or unix:///run/app.sock"
 
@@ -55,15 +55,15 @@ class Upstream(namedtuple("Upstream", "text family address")):
             raise UsageError("set", f"to={text!r}", "expected vsock://CID:PORT; the host's CID is 2")
         return cls(text, family, address)
 
-    def needs(self) -> Needs:
+    def needs(self) -> SandboxNeeds:
         """Return what a sandbox must leave whoever connects to it."""
-        from srvctl.loader.builtin import Needs
+        from srvctl.loader.builtin import SandboxNeeds
 
         if isinstance(self.address, UnixAddress) and not self.address.is_abstract:
-            return Needs(reads=(os.path.dirname(os.path.abspath(self.address.name)),), connects=(self.family,))
+            return SandboxNeeds(reads=(os.path.dirname(os.path.abspath(self.address.name)),), connects=(self.family,))
         is_name = isinstance(self.address, InternetAddress) and not _is_number(self.address.host)
         # The name's servers may be asked over either version of IP, whichever the family is.
-        return Needs(connects=(self.family, Family.UDP) if is_name else (self.family,))
+        return SandboxNeeds(connects=(self.family, Family.UDP) if is_name else (self.family,))
 
     def connect(self, timeout: float) -> socket.socket:
         """Return a socket that is connected, within `timeout` seconds; a name's addresses are tried in turn.

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
 _STANDARD_OUTPUT = ("", "-")
 # O_NONBLOCK: a named pipe that nobody reads is an error at once, and not a worker that hangs, open(2).
@@ -161,11 +161,11 @@ class Appending:
         return output(cls.file, cls.mode)
 
     @classmethod
-    def needs(cls) -> Needs:
+    def needs(cls) -> SandboxNeeds:
         """Return what a sandbox must leave it."""
-        from srvctl.loader.builtin import Needs
+        from srvctl.loader.builtin import SandboxNeeds
 
-        return Needs(writes=directories(cls.file))
+        return SandboxNeeds(writes=directories(cls.file))
 
 
 def _open(path: str, flags: int = 0, mode: int = 0) -> int:

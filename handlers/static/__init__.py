@@ -11,11 +11,11 @@ from srvctl import BaseRequestHandler
 from srvctl.errors import LoadError, UsageError
 
 from ..shared.append_file import directories, output
-from .http import Conversation
+from .http import HttpConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
     from ..shared.append_file import Output
 
@@ -50,23 +50,23 @@ class Stream(BaseRequestHandler):
         return root, output(cls.access_log, 0o640) if cls.access_log else None
 
     @classmethod
-    def needs(cls) -> Needs:
+    def needs(cls) -> SandboxNeeds:
         """Return what a sandbox must leave it."""
-        from srvctl.loader.builtin import Needs
+        from srvctl.loader.builtin import SandboxNeeds
 
-        return Needs(reads=(cls.directory,), writes=directories(cls.access_log))
+        return SandboxNeeds(reads=(cls.directory,), writes=directories(cls.access_log))
 
     def handle(self) -> None:
         self.root, log = self.prepare()
-        self.noted = log and log.opened()
+        self.access_log_file = log and log.opened()
         if self.request.family in (socket.AF_INET, socket.AF_INET6):
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Conversation(self)
+        HttpConnection(self)
 
     def note(self, request: str, status: int, sent: int) -> None:
         """Append a line in the Common Log Format to the access log, if there is one; a request is a client's word."""
-        if self.noted:
+        if self.access_log_file:
             peer = self.client_address[0] if isinstance(self.client_address, tuple) else "-"
             when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
             shown = request.encode("unicode_escape").decode().replace('"', r"\"")
-            self.noted.append(f'{peer} - - [{when}] "{shown}" {status} {sent}\n'.encode())
+            self.access_log_file.append(f'{peer} - - [{when}] "{shown}" {status} {sent}\n'.encode())

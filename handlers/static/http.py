@@ -29,7 +29,7 @@ SMALL_BYTES = 64 * 1024
 PIECE_BYTES = 1024 * 1024
 
 
-class Conversation(SimpleHTTPRequestHandler):
+class HttpConnection(SimpleHTTPRequestHandler):
     """The requests of one connection; the whole of it is in the constructor. `handler` has the options."""
 
     protocol_version = "HTTP/1.1"
@@ -109,9 +109,9 @@ class Conversation(SimpleHTTPRequestHandler):
         self._answer(HTTPStatus.MOVED_PERMANENTLY, {"Location": "/" + quote_from_bytes(path.lstrip(b"/")) + query})
 
     def _send_listing(self, path: bytes, real: bytes) -> None:
-        title = _shown(b"/" + path.strip(b"/"))
+        title = _escape_html(b"/" + path.strip(b"/"))
         try:
-            names = [(quote_from_bytes(n), _shown(n)) for n in self.tree.entries(real)]
+            names = [(quote_from_bytes(n), _escape_html(n)) for n in self.tree.entries(real)]
         except OSError:
             self._answer(HTTPStatus.NOT_FOUND)
             return
@@ -209,7 +209,7 @@ class Conversation(SimpleHTTPRequestHandler):
 
 # Every other method of RFC 9110 and 5789; a word that is none is answered by http.server, with 501.
 for _method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"):
-    setattr(Conversation, f"do_{_method}", Conversation._refuse_method)
+    setattr(HttpConnection, f"do_{_method}", HttpConnection._refuse_method)
 
 
 class _Reader(io.RawIOBase):
@@ -239,5 +239,5 @@ class _Reader(io.RawIOBase):
         return count
 
 
-def _shown(name: bytes) -> str:
+def _escape_html(name: bytes) -> str:
     return html.escape(name.decode(errors="backslashreplace"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def take_stored(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | None:
+def take_from_fd_store(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | None:
     """Return the stored socket that `is_wanted`, or None; the caller owns it. Any other is given up for good."""
     wanted = None
     kept = [number for number, name in systemd.listen_descriptors().items() if name == systemd.STORED]

@@ -16,8 +16,8 @@ import struct
 
 from srvctl.config.settings import Settings
 from srvctl.errors import AddressError, LaunchError, NoPermission, UsageError, from_os_error
-from srvctl.listener.fd_store import path_of, take_stored
-from srvctl.listener.port_owner import holder_of_port
+from srvctl.listener.fd_store import path_of, take_from_fd_store
+from srvctl.listener.port_owner import port_owner
 from srvctl.net.address import (
     Descriptor,
     Family,
@@ -44,25 +44,25 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25  # ip(7), ipv6(7)
 class Listener:
     """A socket that requests come from, and whose it is.
 
-    `is_own` says that srvctl made it: only then is it ever shut down, and its file removed. `address` is its text for
-    people and scripts. `close` gives up this process's copy; `unlink` removes the file.
+    `owns_socket` says that srvctl made it: only then is it ever shut down, and its file removed. `address` is its text
+    for people and scripts. `close` gives up this process's copy; `unlink` removes the file.
     """
 
-    def __init__(self, sock: socket.socket, is_own: bool, path: BoundPath | None = None) -> None:
+    def __init__(self, sock: socket.socket, owns_socket: bool, path: BoundPath | None = None) -> None:
         self.socket = sock
-        self.is_own = is_own
+        self.owns_socket = owns_socket
         self.is_stream = sock.type != socket.SOCK_DGRAM
         self.address = format_bound(sock)
         self._path = path
 
-    def seal(self) -> None:
+    def block_new_peers(self) -> None:
         """Let nobody new into the kernel's queue, and leave those who are in it.
 
         Between the last accept and the close a client could still get in, to be reset by the close. A TCP listener
         drops the SYN of newcomers with a filter instead, so that their next try, a second later, is refused or answered
         by whoever listens then; a unix one refuses them, shutdown(2).
         """
-        if not self.is_own:
+        if not self.owns_socket:
             return
         with contextlib.suppress(OSError):  # nothing is lost but that window
             if self.socket.family == socket.AF_UNIX:
@@ -76,7 +76,7 @@ class Listener:
         path = self._path
         if path:
             os.set_inheritable(path.pin, True)
-        return {"fd": self.socket.fileno(), "is_own": self.is_own, "path": (path.path, path.pin) if path else None}
+        return {"fd": self.socket.fileno(), "is_own": self.owns_socket, "path": (path.path, path.pin) if path else None}
 
     @classmethod
     def adopt(cls, state: dict[str, Any]) -> Listener:
@@ -142,7 +142,7 @@ def _open_internet(family: Family, address: InternetAddress, settings: Settings,
     assert family.type is not None
     port = _resolve_port(family, address.port, what)
     candidates = _resolve_host(family, address.host)
-    if settings.fd_store and (kept := take_stored(lambda sock: _is_one_of(sock, family, candidates, port))):
+    if settings.fd_store and (kept := take_from_fd_store(lambda sock: _is_one_of(sock, family, candidates, port))):
         return Listener(kept, True)
     for attempt, (domain, sockaddr, dual) in enumerate(candidates, 1):
         host, _, *scope = sockaddr
@@ -175,7 +175,7 @@ def _is_one_of(
 def _cannot_bind(family: Family, port: int, what: str, error: OSError) -> LaunchError:
     """Say who holds the port, or what would help."""
     failure = from_os_error("bind", what, error)
-    if error.errno == errno.EADDRINUSE and (holder := holder_of_port(family.type == socket.SOCK_STREAM, port)):
+    if error.errno == errno.EADDRINUSE and (holder := port_owner(family.type == socket.SOCK_STREAM, port)):
         return AddressError("bind", what, f"{failure.why} ({holder})")
     if isinstance(failure, NoPermission):
         return NoPermission("bind", what, f"{failure.why}; a port below 1024 needs CAP_NET_BIND_SERVICE")
@@ -245,7 +245,7 @@ def _open_unix(family: Family, address: UnixAddress, settings: Settings) -> List
     owner = _resolve_owner(settings.socket_owner)
     if settings.fd_store:
         names = (address.sockaddr, os.fsencode(address.sockaddr))
-        kept = take_stored(lambda sock: sock.type == family.type and sock.getsockname() in names)
+        kept = take_from_fd_store(lambda sock: sock.type == family.type and sock.getsockname() in names)
         if kept:
             path = path_of(kept)
             if path or address.is_abstract:
@@ -287,7 +287,7 @@ def _resolve_owner(text: str) -> tuple[int, int]:
 def _open_vsock(address: VsockAddress, settings: Settings) -> Listener:
     if not hasattr(socket, "AF_VSOCK"):
         raise AddressError("serve", "vsock", "this system has no such sockets; expected Linux")
-    if settings.fd_store and (kept := take_stored(lambda sock: _is_at(sock, address))):
+    if settings.fd_store and (kept := take_from_fd_store(lambda sock: _is_at(sock, address))):
         return Listener(kept, True)
     with contextlib.ExitStack() as on_failure:
         sock = on_failure.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))

@@ -8,7 +8,7 @@ import os
 _TCP_LISTEN = "0A"  # proc(5), include/net/tcp_states.h
 
 
-def holder_of_port(is_tcp: bool, port: int) -> str:
+def port_owner(is_tcp: bool, port: int) -> str:
     """Return ``held by pid 123, nginx`` for who has `port`, or an empty string where that cannot be read."""
     inodes = _inodes_of_port(is_tcp, port)
     if not inodes:

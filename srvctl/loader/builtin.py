@@ -1,7 +1,7 @@
 """Handlers by name: the entry point group ``srvctl.handlers``, ours and those of other packages.
 
 These may have two class methods that srvctl calls when there is no request yet: ``prepare()``, in the worker, raises
-for attributes that it cannot serve with (`srvctl.loader.importer`), and ``needs()`` returns `Needs`
+for attributes that it cannot serve with (`srvctl.loader.importer`), and ``needs()`` returns `SandboxNeeds`
 (`srvctl.unit.service`).
 """
 
@@ -23,7 +23,7 @@ GROUP = "srvctl.handlers"
 RENAMED = {"sink": "append"}
 
 
-class Needs(namedtuple("Needs", "reads writes connects", defaults=((), (), ()))):
+class SandboxNeeds(namedtuple("SandboxNeeds", "reads writes connects", defaults=((), (), ()))):
     """What a sandbox must leave a handler: directories in which it reads, directories in which it makes or appends to
     files, and each `Family` that it connects to; tuples.
     """
@@ -38,7 +38,7 @@ def installed() -> list[EntryPoint]:
     return sorted(entry_points(group=GROUP), key=lambda point: point.name)
 
 
-def resolve(handler: str) -> tuple[str, bool]:
+def lookup(handler: str) -> tuple[str, bool]:
     """Return what to import for `handler` as it stands on the command line, and whether it is a ready-made one.
 
     A bare word is looked up; everything else is returned as it is. Raises `LoadError`.
@@ -57,23 +57,23 @@ def resolve(handler: str) -> tuple[str, bool]:
     )
 
 
-def needs_of(handler: str, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Needs:
+def needs_of(handler: str, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> SandboxNeeds:
     """Return what `handler` needs by its own word, with `assignments`; nothing of one that is not ready-made.
 
     That one is not imported either. Raises `LoadError`, and `UsageError` for an assignment.
     """
-    target, is_ready_made = resolve(handler)
+    target, is_ready_made = lookup(handler)
     if not is_ready_made:
-        return Needs()
+        return SandboxNeeds()
     from srvctl.loader.attributes import set_attributes
-    from srvctl.loader.importer import class_method, find
+    from srvctl.loader.importer import find, own_classmethod
 
     cls = find(target, is_ready_made, is_stream).handler
-    if class_method(cls, "needs") is None:
-        return Needs()
+    if own_classmethod(cls, "needs") is None:
+        return SandboxNeeds()
     configured: Any = type(cls.__name__, (cls,), {})  # who asks for other assignments finds the class as it was
     set_attributes(configured, assignments, f"handler {handler!r}")
-    needs: Needs = configured.needs()
+    needs: SandboxNeeds = configured.needs()
     return needs
 
 

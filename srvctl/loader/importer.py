@@ -70,7 +70,7 @@ def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
     return Loaded(handler, getattr(module, "__file__", None) or "(built in)")
 
 
-def class_method(handler: Any, name: str) -> Callable[[], Any] | None:
+def own_classmethod(handler: Any, name: str) -> Callable[[], Any] | None:
     """Return the class method `name` of a ready-made handler, which srvctl may call when there is no request yet.
 
     A method for instances, and anything else of that name, is the handler's own business.
@@ -81,7 +81,7 @@ def class_method(handler: Any, name: str) -> Callable[[], Any] | None:
 
 def _prepare(handler: Any, what: str) -> None:
     """Have the handler look at its attributes now, where it otherwise would with the first request."""
-    prepare = class_method(handler, "prepare")
+    prepare = own_classmethod(handler, "prepare")
     if prepare is None:
         return
     try:

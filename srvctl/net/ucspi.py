@@ -48,7 +48,7 @@ _EVERY_INTERFACE = frozenset(("0.0.0.0", "::"))
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@")
 
 
-def base(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[str, str]:
+def base_environment(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[str, str]:
     """Return what every program gets: the allow-list of `environ`, or all of it, and `assignments`.
 
     An assignment without a value passes on the variable of `environ`, if there is one. What is about this process alone
@@ -72,7 +72,7 @@ def is_reserved(name: str) -> bool:
     return name in CONNECTION_NAMES or is_private(name)
 
 
-def local_of_all(listener: socket.socket) -> Any:
+def fixed_local_address(listener: socket.socket) -> Any:
     """Return the local address of every connection that comes to `listener`, which is our own, or None.
 
     It is the one that the listener is bound to, but for one on every interface. What others have bound may be for

@@ -135,7 +135,7 @@ class StreamPrograms(ProgramServing):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._family = int(self.address_family)
-        self._local = ucspi.local_of_all(self.socket) if self.is_own else None
+        self._local = ucspi.fixed_local_address(self.socket) if self.is_own else None
         self._shares_local = self._local is not None and self._family == socket.AF_INET
         if self._shares_local:
             shared = ucspi.of_ipv4_local("TCP", self._local)

@@ -75,11 +75,11 @@ class Connection(socket.socket):
         meter[SENT] += count
         meter[WENT_AT] = monotonic_ns()
 
-    def note_received(self, count: int) -> None:
+    def count_received(self, count: int) -> None:
         """Count `count` bytes that a handler took off the descriptor by itself, as splice(2) does."""
         self._came(count)
 
-    def note_sent(self, count: int) -> None:
+    def count_sent(self, count: int) -> None:
         """Count `count` bytes that a handler put on the descriptor by itself."""
         self._went(count)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from srvctl.config.settings import Settings
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
     from srvctl.net.address import Address, Family
 
 # Directories that systemd makes for a service, and gives to its user, systemd.exec(5); by what they are in.
@@ -56,7 +56,7 @@ SystemCallErrorNumber=EPERM
 """
 
 
-def sandbox(settings: Settings, family: Family, address: Address, needs: Needs, with_socket: bool) -> list[str]:
+def sandbox(settings: Settings, family: Family, address: Address, needs: SandboxNeeds, with_socket: bool) -> list[str]:
     """Return the settings for a service on `address`, whose handler needs `needs`. Raises `UsageError`."""
     writes, reads = ([os.path.abspath(directory) for directory in part] for part in (needs.writes, needs.reads))
     if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:

@@ -12,7 +12,7 @@ import sys
 
 from srvctl.config.settings import DEFAULT_MAX, OPTIONS, Settings
 from srvctl.errors import ExitStatus, UsageError
-from srvctl.loader.builtin import Needs, needs_of
+from srvctl.loader.builtin import SandboxNeeds, needs_of
 from srvctl.net.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
 from srvctl.unit.sandbox import port_number, sandbox
 from srvctl.unit.syntax import is_unwritable, percent, quoted
@@ -46,7 +46,7 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
     if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
     is_stream = family.type is not socket.SOCK_DGRAM
-    needs = Needs() if settings.program else needs_of(settings.handler, is_stream, settings.set)
+    needs = SandboxNeeds() if settings.program else needs_of(settings.handler, is_stream, settings.set)
     for text in (settings.address, settings.handler, *settings.program, os.getcwd(), *needs.writes, *needs.reads):
         if any(is_unwritable(character) for character in text):
             raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")

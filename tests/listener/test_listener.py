@@ -301,9 +301,9 @@ def test_an_inherited_socket_is_taken_as_it_is(listen: Open, tmp_path: Path, kin
         os.set_inheritable(passed, True)
         listener = listen("fd", str(passed))
         assert (listener.socket.family, listener.socket.type) == (socket.AF_UNIX, kind)
-        assert (listener.is_own, listener.is_stream) == (False, kind != socket.SOCK_DGRAM)
+        assert (listener.owns_socket, listener.is_stream) == (False, kind != socket.SOCK_DGRAM)
         assert not os.get_inheritable(listener.socket.fileno())
-        listener.seal()
+        listener.block_new_peers()
         listener.close()
         listener.unlink()
         with socket.socket(socket.AF_UNIX, kind) as client:
@@ -359,7 +359,7 @@ def test_a_sealed_listener_keeps_who_is_queued_and_lets_nobody_in(listen: Open, 
     sockaddr = listener.socket.getsockname()
     with socket.socket(listener.socket.family) as queued, socket.socket(listener.socket.family) as late:
         queued.connect(sockaddr)
-        listener.seal()
+        listener.block_new_peers()
         late.setblocking(False)
         assert late.connect_ex(sockaddr) in (errno.EINPROGRESS, errno.ECONNREFUSED)
         listener.socket.setblocking(False)

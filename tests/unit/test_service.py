@@ -470,8 +470,8 @@ def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeyp
         file: str = ""
 
         @classmethod
-        def needs(cls) -> builtin.Needs:
-            return builtin.Needs(writes=(cls.file,), connects=(Family.VSOCK,))
+        def needs(cls) -> builtin.SandboxNeeds:
+            return builtin.SandboxNeeds(writes=(cls.file,), connects=(Family.VSOCK,))
 
     class Datagram:
         def needs(self) -> None:
