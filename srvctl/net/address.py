@@ -1,7 +1,7 @@
 """Addresses as text and as values; pure: nothing here opens, resolves or looks anything up.
 
 The words and the rules are Go's (``net.Listen``) and systemd's (``ListenStream=``), because people
-know those. Host and service names stay names here; `srvctl.listener.listener` resolves them, once.
+know those. Host and service names stay names here; `srvctl.listener.inet` resolves them, once.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import sys
 from srvctl.cli import banner
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, from_os_error
-from srvctl.listener.listener import Listener, open_listener
+from srvctl.listener.listener import Listener
+from srvctl.listener.open import open_listener
 from srvctl.loader import builtin
 from srvctl.net.address import Family
 from srvctl.runtime import log
