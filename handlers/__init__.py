@@ -1,1 +1,1 @@
-"""Ready-made handlers, each a complete example; installed as `srvctl.handlers`."""
+"""Ready-made handlers: one module, or one package, each. Installed as `srvctl.handlers`; shared code is in `shared`."""

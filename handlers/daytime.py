@@ -8,17 +8,17 @@ from srvctl import BaseRequestHandler
 
 from .shared.amplification_guard import GuardedDatagramHandler
 
-# The first of the two forms that RFC 867 calls popular.
+# The first of the two formats that RFC 867 calls popular.
 POPULAR = "%A, %B %d, %Y %H:%M:%S-%Z"
 
 
 def now(format: str) -> bytes:
-    """Return the local time in `format`, strftime(3), as one line of ASCII."""
+    """Return the local time as one line of ASCII; `format` is that of strftime(3)."""
     return time.strftime(format).encode("ascii", "replace") + b"\r\n"
 
 
 class Stream(BaseRequestHandler):
-    """Send the line; whatever the peer sends is ignored."""
+    """Send the line. Input from the client is ignored."""
 
     format: str = POPULAR
 

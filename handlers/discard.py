@@ -1,4 +1,4 @@
-"""Throw away whatever comes, and answer nothing (RFC 863)."""
+"""Read everything that the client sends, and answer nothing (RFC 863)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from srvctl import BaseRequestHandler, DatagramRequestHandler
 
 
 class Stream(BaseRequestHandler):
-    """Read until the peer has sent its last byte."""
+    """Read until the client shuts down its side."""
 
     def handle(self) -> None:
         while self.request.recv(65536):
@@ -14,4 +14,4 @@ class Stream(BaseRequestHandler):
 
 
 class Datagram(DatagramRequestHandler):
-    """Take one datagram; what is not written to ``wfile`` is not sent."""
+    """Take one datagram. There is no answer, because nothing is written to ``wfile``."""

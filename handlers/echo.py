@@ -1,21 +1,18 @@
-"""Send back whatever comes (RFC 862)."""
+"""Send back everything that the client sends (RFC 862)."""
 
 from __future__ import annotations
 
 from srvctl import BaseRequestHandler
 
 from .shared.amplification_guard import GuardedDatagramHandler
-
-# On sequenced packets one recv() takes one record and drops what does not fit. No socket sends a longer
-# record than this unless its SO_SNDBUF was raised: net.core.wmem_default is 208 KiB, socket(7).
-LONGEST_RECORD = 256 * 1024
+from .shared.records import MAX_RECORD_BYTES
 
 
 class Stream(BaseRequestHandler):
-    """Echo until the peer has sent its last byte; records come back as the records they were."""
+    """Echo until the client shuts down its side. On sequenced packets each record is echoed as one record."""
 
     def handle(self) -> None:
-        while data := self.request.recv(LONGEST_RECORD):
+        while data := self.request.recv(MAX_RECORD_BYTES):
             self.request.sendall(data)
 
 

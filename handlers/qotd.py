@@ -12,57 +12,60 @@ from .shared.amplification_guard import GuardedDatagramHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
 POSTEL = "Be liberal in what you accept, and conservative in what you send. (RFC 1122)"
-LONGEST_QUOTE = 511  # RFC 865: "less than 512 characters", the end of the last line included
+MAX_QUOTE_BYTES = 511  # RFC 865: "less than 512 characters", the end of the last line included
 
 
-def todays(quote: str, file: str) -> bytes:
-    """Return `quote`, or today's of those in `file`, whose quotes have a line with a percent sign between them.
+def todays_quote(default: str, file: str) -> bytes:
+    """Return today's quote from `file`, or `default` if no file is named or it has no quotes.
 
-    The file is read for each request, so that it can be edited. Raises OSError when it cannot be read.
+    A line with only a percent sign separates two quotes. The file is read for each request, so that it can be edited
+    while the server runs. Raises OSError.
     """
+    quote = default
     if file:
-        with open(file, encoding="utf-8", errors="replace") as opened:
-            quotes = [found for found in f"\n{opened.read()}\n".split("\n%\n") if found.strip()]
+        with open(file, encoding="utf-8", errors="replace") as lines:
+            quotes = [block for block in f"\n{lines.read()}\n".split("\n%\n") if block.strip()]
         if quotes:
-            quote = quotes[int(time.time()) // 86400 % len(quotes)]
+            days = int(time.time()) // 86400
+            quote = quotes[days % len(quotes)]
     text = "\r\n".join(quote.strip().splitlines()).encode("ascii", "replace")
-    return text[: LONGEST_QUOTE - 2] + b"\r\n"
+    return text[: MAX_QUOTE_BYTES - 2] + b"\r\n"
 
 
-class _Quoting:
-    """The options of both handlers, and what they take."""
+class _QuoteOptions:
+    """The options of both handlers, and the two class methods that srvctl calls before there is a request."""
 
     quote: str = POSTEL
     file: str = ""
 
     @classmethod
     def prepare(cls) -> None:
-        """Read the file as each request does. Raises `LoadError`."""
+        """Check in each worker, before it serves, that the file can be read. Raises `LoadError`."""
         try:
-            todays(cls.quote, cls.file)
+            todays_quote(cls.quote, cls.file)
         except OSError as error:
             raise LoadError("read", f"{cls.file!r}", error.strerror or str(error)) from error
 
     @classmethod
-    def needs(cls) -> Needs:
-        """Return what a sandbox must leave it."""
-        from srvctl.loader.builtin import Needs
+    def needs(cls) -> SandboxNeeds:
+        """Return what ``srvctl unit`` must leave accessible."""
+        from srvctl.loader.builtin import SandboxNeeds
 
-        return Needs(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
+        return SandboxNeeds(reads=(os.path.dirname(os.path.abspath(cls.file)),) if cls.file else ())
 
 
-class Stream(_Quoting, BaseRequestHandler):
-    """Send the quote; whatever the peer sends is ignored."""
+class Stream(_QuoteOptions, BaseRequestHandler):
+    """Send the quote. Input from the client is ignored."""
 
     def handle(self) -> None:
-        self.request.sendall(todays(self.quote, self.file))
+        self.request.sendall(todays_quote(self.quote, self.file))
 
 
-class Datagram(_Quoting, GuardedDatagramHandler):
+class Datagram(_QuoteOptions, GuardedDatagramHandler):
     """Answer any datagram that is at least as long as the quote."""
 
     def handle(self) -> None:
-        self.wfile.write(todays(self.quote, self.file))
+        self.wfile.write(todays_quote(self.quote, self.file))

@@ -8,21 +8,21 @@ from srvctl import BaseRequestHandler
 
 from .shared.amplification_guard import GuardedDatagramHandler
 
-# From 1900-01-01 to the epoch of time(2): 70 years with 17 leap days. RFC 868 has the number too.
+# Seconds from 1900-01-01 to the epoch of time(2): 70 years with 17 leap days. RFC 868 gives the same number.
 FROM_1900_TO_1970 = 2_208_988_800
 
 
 def now() -> bytes:
     """Return the time in network byte order.
 
-    RFC 868: "this base will serve until the year 2036". On 2036-02-07 at 06:28:16 UTC the number begins again
-    at 0, as NTP's does; a client that knows roughly when it is can tell the eras apart.
+    RFC 868: "this base will serve until the year 2036". On 2036-02-07 at 06:28:16 UTC the number wraps to 0, as NTP's
+    does. A client that knows the date roughly can tell the two eras apart.
     """
     return ((int(time.time()) + FROM_1900_TO_1970) % 2**32).to_bytes(4, "big")
 
 
 class Stream(BaseRequestHandler):
-    """Send the number; whatever the peer sends is ignored."""
+    """Send the number. Input from the client is ignored."""
 
     def handle(self) -> None:
         self.request.sendall(now())

@@ -1,8 +1,8 @@
-"""Errors and exit statuses: who can mend it, said as one line and one number.
+"""Errors and exit statuses: one line and one number that say who can fix it.
 
-Every error that srvctl reports has the form ``cannot <verb> <object>: <why>``. The class says whose
-fault it is and with that the exit status, from sysexits(3), whose names systemd prints. A bug in
-srvctl is not in here: it stays a plain exception with its traceback.
+Every error that srvctl reports has the form ``cannot <verb> <object>: <why>``. Its class says whose fault it is, and
+has the exit status of sysexits(3), which systemd prints by name. A bug in srvctl has no class here: it stays a plain
+exception with its traceback.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """The command's exit status; `meaning` is what README and the manual page print of each."""
+    """The exit status of the command. README and the manual page print the `meaning` of each."""
 
     OK = 0
     USAGE = 2
@@ -41,10 +41,9 @@ _MEANINGS = {
 
 
 class LaunchError(Exception):
-    """Something that was asked for cannot be done: ``cannot <verb> <what>: <why>``.
+    """A request that srvctl cannot fulfil: ``cannot <verb> <what>: <why>``.
 
-    `detail` is for lines that follow the one line of the error, such as the frames of a module that
-    raises when it is imported.
+    `detail` has further lines to print after the error, such as the traceback of a module that failed to import.
     """
 
     status = ExitStatus.SOFTWARE
@@ -55,37 +54,37 @@ class LaunchError(Exception):
 
 
 class UsageError(LaunchError):
-    """The caller's words are wrong."""
+    """The command line is wrong."""
 
     status = ExitStatus.USAGE
 
 
 class AddressError(LaunchError):
-    """The address is in use, or is not to be had on this machine."""
+    """The address is in use, or does not exist on this machine."""
 
     status = ExitStatus.UNAVAILABLE
 
 
 class NoPermission(LaunchError):
-    """The system forbids it to this user."""
+    """This user does not have the permission."""
 
     status = ExitStatus.NOPERM
 
 
 class LoadError(LaunchError):
-    """The handler, or a file that was named, cannot be loaded."""
+    """The handler, or a file that an option names, cannot be loaded."""
 
     status = ExitStatus.CONFIG
 
 
 class ResourceError(LaunchError):
-    """The system refused; `errno` keeps its reason."""
+    """The system has no resources for it; `errno` is the system's error."""
 
     status = ExitStatus.OSERR
     errno: int | None = None
 
 
-# What the system says of an address, by whose fault it is. Anything else is the system's (71).
+# Errors of the system that mean: choose another address (69), or get the permission (77). All others are 71.
 _ADDRESS_ERRNOS = frozenset(
     (
         errno.EADDRINUSE,
@@ -103,7 +102,7 @@ _PERMISSION_ERRNOS = frozenset((errno.EACCES, errno.EPERM))
 
 
 def from_os_error(verb: str, what: str, error: OSError) -> LaunchError:
-    """Turn what the system said while an address was being had into the error of the right class."""
+    """Return the `LaunchError` of the class that fits `error`, which the system raised for an address."""
     why = error.strerror or str(error)
     why = why[:1].lower() + why[1:]
     if error.errno in _ADDRESS_ERRNOS:

@@ -1,12 +1,12 @@
-"""Two connections with the bytes of each going to the other; what `srvctl.handlers.proxy` does with a stream.
+"""Relay between two connected sockets: what each of them sends goes to the other.
 
-Each way holds one piece at most: what the target does not take is not read from the source, so the sender feels how
-fast the receiver reads. Each way ends by itself: the end of one is a shutdown(2) of the other's writing side.
+Each direction holds at most one piece of data. While the target accepts nothing, nothing is read from the source, so
+that a slow receiver slows the sender down. The directions end independently: an end of file from the source becomes a
+shutdown(2) of the target's writing side.
 
-A way begins with recv and send, which is the cheapest for a few bytes and needs no descriptor. Once it has moved
-`BULK_BYTES` it gets a pipe and goes on with splice(2), which moves pages and not bytes: that took 0.23 instead of 0.41
-seconds of processor time a GB over loopback TCP, 0.13 instead of 0.22 between unix sockets; with the 64 KiB that a pipe
-has by itself, 0.36 and 0.17.
+A direction begins with recv() and send(), which is the cheapest way for a few bytes and needs no descriptors. After
+`BULK_BYTES` it opens a pipe and continues with splice(2), which moves pages instead of copying them and needs about
+half of the processor time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import select
 import socket
 
+from ..shared.records import MAX_RECORD_BYTES
 from .upstream import UpstreamReset
 
 TYPE_CHECKING = False
@@ -24,21 +25,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PIECE_BYTES = 64 * 1024
-# One recv() takes one record and drops what does not fit; see `srvctl.handlers.echo`.
-LONGEST_RECORD = 256 * 1024
-# A pipe is two descriptors and a system call or three; after so much they are a small part of the cost.
+# A pipe costs two descriptors and three system calls, which is little compared with moving this many bytes.
 BULK_BYTES = 256 * 1024
-PIPE_BYTES = 256 * 1024
+PIPE_BYTES = 256 * 1024  # with the default of 64 KiB splice(2) saves much less
 _F_SETPIPE_SZ = 1031  # fcntl(2)
-# A way that never has to wait gives the other one its turn after so many pieces.
-ROUNDS = 16
+# The other direction gets its turn after this many pieces, even if this one never has to wait.
+MAX_PIECES_PER_TURN = 16
 _GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
-class Way:
-    """What goes from `source` to `target`, both of which are the caller's; owns its pipe until `close`.
+class Direction:
+    """One direction of a relay, from `source` to `target`. The caller owns both; `close` closes the pipe.
 
-    `failure` is what `target` said when it took no more. When `source` is reset, `on_reset` is raised.
+    `failure` is the error of `target` that ended the direction. If `source` is reset, `on_reset` is raised.
     """
 
     def __init__(
@@ -52,27 +51,27 @@ class Way:
         self._on_reset = on_reset
         self.is_open = True
         self.failure: OSError | None = None
-        self._piece = LONGEST_RECORD if source.type == socket.SOCK_SEQPACKET else PIECE_BYTES
+        self._piece = MAX_RECORD_BYTES if source.type == socket.SOCK_SEQPACKET else PIECE_BYTES
         self._held: bytes | memoryview = b""
         self._may_splice = may_splice and _is_plain(source) and _is_plain(target)
         self._moved = self._in_pipe = 0
         self._pipe: tuple[int, int] | None = None
-        self._received: Callable[[int], None] = getattr(source, "count_received", _note_nothing)
-        self._sent: Callable[[int], None] = getattr(target, "count_sent", _note_nothing)
+        self._received: Callable[[int], None] = getattr(source, "count_received", _ignore)
+        self._sent: Callable[[int], None] = getattr(target, "count_sent", _ignore)
 
     @property
     def is_full(self) -> bool:
-        """Whether it holds something that `target` has not taken yet."""
+        """Whether it holds data that `target` has not accepted yet."""
         return bool(self._held or self._in_pipe)
 
     @property
     def waits_for(self) -> tuple[int, int]:
-        """The descriptor it waits for, and the event of poll(2)."""
+        """The descriptor to poll, and the event of poll(2)."""
         return (self.target.fileno(), select.POLLOUT) if self.is_full else (self.source.fileno(), select.POLLIN)
 
     def move(self) -> bool:
-        """Move what goes without waiting; return whether there may be more."""
-        for _ in range(ROUNDS):
+        """Move data without waiting; return whether there may be more to move at once."""
+        for _ in range(MAX_PIECES_PER_TURN):
             if not self.is_full and not self._read():
                 return False
             if not self._write():
@@ -80,7 +79,7 @@ class Way:
         return True
 
     def stop(self) -> None:
-        """Take nothing any more, and throw away what is held."""
+        """End the direction, and discard the data that it holds."""
         self.is_open = False
         self._held, self._in_pipe = b"", 0
 
@@ -96,11 +95,11 @@ class Way:
             count = self._splice_in() if self._pipe else self._receive()
         except BlockingIOError:
             return False
-        except OSError as error:  # TimeoutError too: the peer has not acknowledged anything for long
+        except OSError as error:  # also TimeoutError: the peer acknowledges nothing any more
             raise self._on_reset(str(error)) from error
         if not count:
             self.is_open = False
-            with contextlib.suppress(OSError):  # the target has gone; whoever writes to it next learns that
+            with contextlib.suppress(OSError):  # the target has disconnected; the next write to it fails
                 self.target.shutdown(socket.SHUT_WR)
         return bool(count)
 
@@ -113,7 +112,7 @@ class Way:
         try:
             self._in_pipe = os.splice(self.source.fileno(), self._pipe[1], PIPE_BYTES, flags=_SPLICE_FLAGS)
         except BlockingIOError:
-            return self._receive()  # nothing is there, or an urgent byte, which splice(2) does not go across
+            return self._receive()  # no data, or an urgent byte, which stops splice(2) but not recv()
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
@@ -151,14 +150,14 @@ class Way:
 
         try:
             self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # no descriptors left: it goes on as it began
+        except OSError:  # no descriptors left: recv() and send() will do
             self._may_splice = False
             return
-        with contextlib.suppress(OSError):  # pipe(7), pipe-user-pages-soft: a smaller one will do
+        with contextlib.suppress(OSError):  # over pipe-user-pages-soft, pipe(7): a smaller pipe will do
             fcntl.fcntl(self._pipe[1], _F_SETPIPE_SZ, PIPE_BYTES)
 
     def _give_up_splicing(self) -> None:
-        """A kind of socket that the kernel does not splice from; the pipe is empty."""
+        """Return to recv() and send(): the kernel cannot splice from this kind of socket. The pipe is empty."""
         self._may_splice = False
         self.close()
 
@@ -166,12 +165,12 @@ class Way:
 _SPLICE_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
-def _note_nothing(count: int) -> None:
+def _ignore(count: int) -> None:
     pass
 
 
 def _is_plain(sock: socket.socket) -> bool:
-    """Tell whether what is on the descriptor is what is in the stream; with TLS it is not."""
+    """Tell whether splice(2) sees the bytes of the stream; under TLS it would see encrypted ones."""
     return (
         hasattr(os, "splice")
         and sock.type == socket.SOCK_STREAM
@@ -181,62 +180,63 @@ def _is_plain(sock: socket.socket) -> bool:
 
 
 def relay(client: socket.socket, upstream: socket.socket, may_splice: bool = True) -> None:
-    """Move what each sends to the other until both have ended; neither may block. Blocks, and closes neither.
+    """Relay between `client` and `upstream`, both non-blocking, until both have ended. Blocks; closes neither.
 
-    Raises `UpstreamReset` or another ConnectionError when one of them is reset before it has ended.
+    Raises `UpstreamReset` or another ConnectionError if one of them is reset before it has ended.
     """
-    out, back = Way(client, upstream, may_splice), Way(upstream, client, may_splice, UpstreamReset)
+    out, back = Direction(client, upstream, may_splice), Direction(upstream, client, may_splice, UpstreamReset)
     poll = select.poll()
-    eager: set[Way] = set()
+    ready: set[Direction] = set()
     try:
         while out.is_open or back.is_open:
-            ready = _wait(poll, out, back, 0 if eager else None)
-            _look_for_the_gone(ready, out, back)
-            eager = {
-                way for way in (out, back) if way.is_open and (way in eager or way.waits_for[0] in ready) and way.move()
+            polled = _wait(poll, out, back, 0 if ready else None)
+            _check_hangups(polled, out, back)
+            ready = {
+                direction
+                for direction in (out, back)
+                if direction.is_open and (direction in ready or direction.waits_for[0] in polled) and direction.move()
             }
             if back.failure:
-                raise ConnectionResetError(f"the client takes no more: {back.failure}")
+                raise ConnectionResetError(f"the client accepts no more data: {back.failure}")
         if isinstance(out.failure, ConnectionResetError):
-            # It was reset before it said that it had ended: what looked like its end was none, and the error that
-            # would have said so was delivered to the send(2).
+            # The upstream was reset. send(2) consumed the error, so that recv(2) reported an end of file that was none.
             raise UpstreamReset(str(out.failure))
     finally:
         out.close()
         back.close()
 
 
-def _wait(poll: select.poll, out: Way, back: Way, timeout: int | None) -> dict[int, int]:
-    """Return what poll(2) says of both descriptors, in milliseconds at most."""
+def _wait(poll: select.poll, out: Direction, back: Direction, timeout: int | None) -> dict[int, int]:
+    """Wait for events of poll(2), `timeout` milliseconds at most; return them by descriptor."""
     wanted = {out.source.fileno(): 0, back.source.fileno(): 0}
-    for way in (out, back):
-        if way.is_open:
-            fd, event = way.waits_for
+    for direction in (out, back):
+        if direction.is_open:
+            fd, event = direction.waits_for
             wanted[fd] |= event
     for fd, events in wanted.items():
         incoming, outgoing = (out, back) if fd == out.source.fileno() else (back, out)
-        # One that has ended and is waited for by nobody is looked at for whether it is still there. One whose input
-        # rests is not: it may have gone, and what it sent is to be delivered first.
+        # Poll a socket that has sent its end of file for a hang-up only. Do not poll a socket that is paused: if it
+        # has hung up, the data that it sent must still be delivered.
         if events or (not incoming.is_open and outgoing.is_open):
             poll.register(fd, events)
         else:
             with contextlib.suppress(KeyError):
                 poll.unregister(fd)
-    ready = dict(poll.poll(timeout))
-    return {fd: events if wanted[fd] else events | _IDLE for fd, events in ready.items()}
+    polled = dict(poll.poll(timeout))
+    return {fd: events if wanted[fd] else events | _IDLE for fd, events in polled.items()}
 
 
-_IDLE = 1 << 30  # no event of poll(2): marks that none was asked for
+_IDLE = 1 << 30  # not an event of poll(2): marks a socket that is polled for a hang-up only
 
 
-def _look_for_the_gone(ready: dict[int, int], out: Way, back: Way) -> None:
-    """End what waits for one that is not there any more, or was cut."""
+def _check_hangups(polled: dict[int, int], out: Direction, back: Direction) -> None:
+    """End the directions to a socket that has hung up or was cut."""
     client, upstream = out.source, back.source
-    events = ready.get(client.fileno(), 0)
-    # Of TCP this is said when both sides are shut, and we did not shut ours: the client, or a deadline, cut it.
+    events = polled.get(client.fileno(), 0)
+    # TCP reports POLLHUP when both sides are shut down. We have not shut down ours, so a reset or a deadline did.
     was_cut = events & select.POLLHUP and client.family != socket.AF_UNIX and back.is_open
     if was_cut or (events & _IDLE and events & _GONE):
-        raise ConnectionResetError("the client has gone")
-    events = ready.get(upstream.fileno(), 0)
+        raise ConnectionResetError("the client has disconnected")
+    events = polled.get(upstream.fileno(), 0)
     if events & _IDLE and events & _GONE:
         out.stop()

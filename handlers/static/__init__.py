@@ -10,24 +10,24 @@ import time
 from srvctl import BaseRequestHandler
 from srvctl.errors import LoadError, UsageError
 
-from ..shared.append_file import directories, output
-from .http import Conversation
+from ..shared.append_file import shared_output, written_directories
+from .http import HttpConnection
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
 
     from ..shared.append_file import Output
 
-# /etc/mime.types and its like are read here, once a worker, and not in each of its children.
+# Read /etc/mime.types here, once in each worker, and not in each child of --fork.
 mimetypes.init()
 
 
 class Stream(BaseRequestHandler):
-    """Answer GET and HEAD until the client has no more requests.
+    """Answer GET and HEAD requests until the connection ends.
 
-    Only what is below ``directory`` is served, and nothing whose name, or that of a directory on the way to it, begins
-    with a dot; a symbolic link counts as where it leads to.
+    Only files below ``directory`` are served. Names that begin with a dot are hidden, and so is everything below such
+    a directory. A symbolic link is judged by its target.
     """
 
     directory: str = "."
@@ -39,7 +39,7 @@ class Stream(BaseRequestHandler):
 
     @classmethod
     def prepare(cls) -> tuple[bytes, Output | None]:
-        """Return the directory's real path and where requests are noted. Raises `UsageError` and `LoadError`."""
+        """Return the real path of ``directory`` and the access log, if any. Raises `UsageError` and `LoadError`."""
         if not 0 < cls.timeout < float("inf"):
             raise UsageError("set", f"timeout={cls.timeout:g}", "expected a number of seconds above 0")
         try:
@@ -47,26 +47,27 @@ class Stream(BaseRequestHandler):
             os.scandir(root).close()
         except OSError as error:
             raise LoadError("serve", f"directory {cls.directory!r}", error.strerror or str(error)) from error
-        return root, output(cls.access_log, 0o640) if cls.access_log else None
+        return root, shared_output(cls.access_log, 0o640) if cls.access_log else None
 
     @classmethod
-    def needs(cls) -> Needs:
-        """Return what a sandbox must leave it."""
-        from srvctl.loader.builtin import Needs
+    def needs(cls) -> SandboxNeeds:
+        """Return what ``srvctl unit`` must leave accessible."""
+        from srvctl.loader.builtin import SandboxNeeds
 
-        return Needs(reads=(cls.directory,), writes=directories(cls.access_log))
+        return SandboxNeeds(reads=(cls.directory,), writes=written_directories(cls.access_log))
 
     def handle(self) -> None:
         self.root, log = self.prepare()
-        self.noted = log and log.opened()
+        self.access_log_file = log and log.ensure_open()
         if self.request.family in (socket.AF_INET, socket.AF_INET6):
             self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        Conversation(self)
+        HttpConnection(self)
 
-    def note(self, request: str, status: int, sent: int) -> None:
-        """Append a line in the Common Log Format to the access log, if there is one; a request is a client's word."""
-        if self.noted:
+    def log_access(self, request: str, status: int, sent: int) -> None:
+        """Append a line in the Common Log Format to the access log, if there is one."""
+        if self.access_log_file:
             peer = self.client_address[0] if isinstance(self.client_address, tuple) else "-"
             when = time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
-            shown = request.encode("unicode_escape").decode().replace('"', r"\"")
-            self.noted.append(f'{peer} - - [{when}] "{shown}" {status} {sent}\n'.encode())
+            # The request line comes from the client: escaped, it cannot forge a line or end the quotes.
+            escaped = request.encode("unicode_escape").decode().replace('"', r"\"")
+            self.access_log_file.append(f'{peer} - - [{when}] "{escaped}" {status} {sent}\n'.encode())

@@ -1,6 +1,6 @@
-"""Which part of a file a request wants, if any: the conditions and ranges of HTTP (RFC 9110, 13 and 14).
+"""Conditional and range requests of HTTP (RFC 9110, 13 and 14): whether to send a file, and which part of it.
 
-Pure: headers as text in, an answer out.
+Pure functions of the request's headers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.ASCII)
 
 
 class Unsatisfiable(Exception):
-    """The range begins behind the end of the file."""
+    """The range begins after the end of the file."""
 
 
 def is_unchanged(headers: Message, etag: str, modified: int) -> bool:
-    """Tell whether what the client has already is the same; the tag, where it sends one, decides alone (13.2.2)."""
+    """Tell whether the client already has this version. If it sends an entity tag, its date is ignored (13.2.2)."""
     if tags := headers.get("If-None-Match"):
         return tags.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
     since = _read_date(headers.get("If-Modified-Since", ""))
@@ -28,15 +28,15 @@ def is_unchanged(headers: Message, etag: str, modified: int) -> bool:
 
 
 def wanted_range(headers: Message, etag: str, modified: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the one behind the last, or None for the whole. Raises `Unsatisfiable`.
+    """Return the start and the stop (exclusive) of the range, or None for the whole file. Raises `Unsatisfiable`.
 
-    More than one range, and what is not understood, is the whole, as 14.2 allows; so is one of a file that the client
-    has an older part of.
+    The whole file is sent for several ranges or an invalid one, as 14.2 allows, and if the file has changed since the
+    client got its other part (If-Range).
     """
-    found = _RANGE.fullmatch(headers.get("Range", "").strip())
-    if not found or headers.get("If-Range", etag) not in (etag, modified):
+    match = _RANGE.fullmatch(headers.get("Range", "").strip())
+    if not match or headers.get("If-Range", etag) not in (etag, modified):
         return None
-    first, last = (None if digits is None else int(digits) for digits in found.groups())
+    first, last = (None if digits is None else int(digits) for digits in match.groups())
     if first is None:
         if last is None:
             return None

@@ -1,4 +1,4 @@
-"""HTTP for files, on top of `http.server`: what `srvctl.handlers.static` says to a client."""
+"""HTTP/1.1 for files, on top of `http.server`: the requests of a connection and their responses."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 
     from . import Stream
 
-# Of the line and headers of one request; http.client alone would take 100 headers of 64 KiB.
-MOST_HEAD_BYTES = 64 * 1024
-# A file up to this goes with its headers in one write; a longer one by sendfile(2), in pieces that are seen in the log.
+# Limit of the request line and headers together; http.client alone would accept 100 headers of 64 KiB.
+MAX_HEAD_BYTES = 64 * 1024
+# A file up to this size is sent with its headers in one write. A longer one is sent by sendfile(2) in pieces, so that
+# the counted bytes and the idle limit follow its progress.
 SMALL_BYTES = 64 * 1024
 PIECE_BYTES = 1024 * 1024
 
 
-class Conversation(SimpleHTTPRequestHandler):
-    """The requests of one connection; the whole of it is in the constructor. `handler` has the options."""
+class HttpConnection(SimpleHTTPRequestHandler):
+    """The requests of one connection, all of them served by the constructor. `handler` has the options."""
 
     protocol_version = "HTTP/1.1"
 
@@ -41,7 +42,7 @@ class Conversation(SimpleHTTPRequestHandler):
         super().__init__(handler.request, handler.client_address, handler.server)
 
     def setup(self) -> None:
-        StreamRequestHandler.setup(self)  # type: ignore[arg-type]  # our files: their write says what went
+        StreamRequestHandler.setup(self)  # type: ignore[arg-type]  # its wfile counts the bytes that it sends
         self.rfile.close()
         self._reader = _Reader(self.connection)
         self.rfile = io.BufferedReader(self._reader)
@@ -50,7 +51,7 @@ class Conversation(SimpleHTTPRequestHandler):
         StreamRequestHandler.finish(self)  # type: ignore[arg-type]
 
     def handle_one_request(self) -> None:
-        self._reader.begin(self.timeout or 0.0)
+        self._reader.start_request(self.timeout or 0.0)
         super().handle_one_request()
 
     def parse_request(self) -> bool:
@@ -59,7 +60,7 @@ class Conversation(SimpleHTTPRequestHandler):
         if self.request_version == "HTTP/1.1" and "Host" not in self.headers:  # RFC 9112, 3.2
             self.send_error(HTTPStatus.BAD_REQUEST, "Host is missing")
             return False
-        # A body is not read: what is in it must not be taken for the next request.
+        # A request body is not read, so close the connection: its bytes must not be parsed as the next request.
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True
         if getattr(self.server, "draining", False):
@@ -79,7 +80,7 @@ class Conversation(SimpleHTTPRequestHandler):
         self._answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
 
     def send_head(self) -> Any:
-        """Answer the request; return the file to close, if one was opened."""
+        """Send the response; return the file, which the caller closes, or None."""
         path = path_of(self.path)
         real = self.tree.find(path)
         if real is None:
@@ -104,14 +105,14 @@ class Conversation(SimpleHTTPRequestHandler):
         return file
 
     def _redirect(self, path: bytes) -> None:
-        # With one slash in front: with two, what follows would be another host, RFC 3986, 4.2.
+        # Exactly one leading slash: after two, the client would read a host name, RFC 3986, 4.2.
         query = self.path.partition("?")[1] + self.path.partition("?")[2]
         self._answer(HTTPStatus.MOVED_PERMANENTLY, {"Location": "/" + quote_from_bytes(path.lstrip(b"/")) + query})
 
     def _send_listing(self, path: bytes, real: bytes) -> None:
-        title = _shown(b"/" + path.strip(b"/"))
+        title = _escape_html(b"/" + path.strip(b"/"))
         try:
-            names = [(quote_from_bytes(n), _shown(n)) for n in self.tree.entries(real)]
+            names = [(quote_from_bytes(n), _escape_html(n)) for n in self.tree.entries(real)]
         except OSError:
             self._answer(HTTPStatus.NOT_FOUND)
             return
@@ -122,29 +123,29 @@ class Conversation(SimpleHTTPRequestHandler):
         self._answer(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, page.encode())
 
     def _send_file(self, file: BinaryIO, name: str) -> None:
-        found = os.fstat(file.fileno())
+        status = os.fstat(file.fileno())
         headers = {
             "Content-Type": self.guess_type(name),
-            "Last-Modified": self.date_time_string(int(found.st_mtime)),
-            "ETag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
+            "Last-Modified": self.date_time_string(int(status.st_mtime)),
+            "ETag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"',
             "Accept-Ranges": "bytes",
             "X-Content-Type-Options": "nosniff",
         }
         etag, modified = headers["ETag"], headers["Last-Modified"]
-        if is_unchanged(self.headers, etag, int(found.st_mtime)):
+        if is_unchanged(self.headers, etag, int(status.st_mtime)):
             self._answer(HTTPStatus.NOT_MODIFIED, {"ETag": etag}, None)
             return
         try:
-            part = wanted_range(self.headers, etag, modified, found.st_size) if self.command == "GET" else None
+            part = wanted_range(self.headers, etag, modified, status.st_size) if self.command == "GET" else None
         except Unsatisfiable:
-            whole = {"Content-Range": f"bytes */{found.st_size}"}
+            whole = {"Content-Range": f"bytes */{status.st_size}"}
             self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, whole)
             return
         if part:
-            headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{found.st_size}"
+            headers["Content-Range"] = f"bytes {part[0]}-{part[1] - 1}/{status.st_size}"
             self._send(HTTPStatus.PARTIAL_CONTENT, headers, file, *part)
         else:
-            self._send(HTTPStatus.OK, headers, file, 0, found.st_size)
+            self._send(HTTPStatus.OK, headers, file, 0, status.st_size)
 
     def _send(self, status: HTTPStatus, headers: dict[str, str], file: BinaryIO, start: int, stop: int) -> None:
         count = stop - start
@@ -160,8 +161,8 @@ class Conversation(SimpleHTTPRequestHandler):
             self.wfile.write(head)
             sent = self._send_pieces(file, start, count)
         if sent < count and self.command != "HEAD":
-            self.close_connection = True  # the file has become shorter; so has what the client gets, and it sees that
-        self.handler.note(self.requestline, status, sent)
+            self.close_connection = True  # the file was truncated: closing early tells the client that data is missing
+        self.handler.log_access(self.requestline, status, sent)
 
     def _send_pieces(self, file: BinaryIO, start: int, count: int) -> int:
         sent = 0
@@ -173,16 +174,16 @@ class Conversation(SimpleHTTPRequestHandler):
         return sent
 
     def _answer(self, status: HTTPStatus, headers: dict[str, str] | None = None, body: bytes | None = b"") -> None:
-        """Send a whole answer: `body`, the words of `status` where that is empty, or none at all for None."""
+        """Send a complete response. An empty `body` is replaced by the phrase of `status`; None sends none at all."""
         if body == b"":
             body = f"{status.value} {status.phrase}\n".encode()
         headers = dict(headers or {})
         if body is not None:
             headers.setdefault("Content-Type", "text/plain; charset=utf-8")
         head = self._head(status, headers, None if body is None else len(body))
-        shown = b"" if body is None or self.command == "HEAD" else body
-        self.wfile.write(head + shown)
-        self.handler.note(self.requestline, status, len(shown))
+        sent_body = b"" if body is None or self.command == "HEAD" else body
+        self.wfile.write(head + sent_body)
+        self.handler.log_access(self.requestline, status, len(sent_body))
 
     def _head(self, status: HTTPStatus, headers: dict[str, str], length: int | None) -> bytes:
         if self.request_version == "HTTP/0.9":
@@ -198,29 +199,29 @@ class Conversation(SimpleHTTPRequestHandler):
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def version_string(self) -> str:
-        return "srvctl"  # in an error of http.server's: no versions of anything
+        return "srvctl"  # in error responses of http.server: no version numbers
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        self.handler.note(self.requestline, int(code), 0)  # of an error of http.server's
+        self.handler.log_access(self.requestline, int(code), 0)  # called for error responses of http.server
 
     def log_message(self, format: str, *args: Any) -> None:
-        pass  # srvctl logs
+        pass  # srvctl has its own log
 
 
-# Every other method of RFC 9110 and 5789; a word that is none is answered by http.server, with 501.
+# The other methods of RFC 9110 and 5789 are answered with 405. An unknown word gets 501 from http.server.
 for _method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"):
-    setattr(Conversation, f"do_{_method}", Conversation._refuse_method)
+    setattr(HttpConnection, f"do_{_method}", HttpConnection._refuse_method)
 
 
 class _Reader(io.RawIOBase):
-    """What comes, within the time and the bytes that one request may take, however it trickles in."""
+    """Reader of a connection that limits the time and the bytes of each request head."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
 
-    def begin(self, seconds: float) -> None:
-        """Allow for one request more."""
-        self._deadline, self._left = monotonic() + seconds, MOST_HEAD_BYTES
+    def start_request(self, seconds: float) -> None:
+        """Allow another `seconds` and `MAX_HEAD_BYTES` for the next request."""
+        self._deadline, self._left = monotonic() + seconds, MAX_HEAD_BYTES
         self._seconds = seconds
 
     def readable(self) -> bool:
@@ -228,7 +229,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any, /) -> int:
         if not self._left:
-            raise ConnectionAbortedError(f"the head of a request is longer than {MOST_HEAD_BYTES} bytes")
+            raise ConnectionAbortedError(f"the head of a request is longer than {MAX_HEAD_BYTES} bytes")
         self._connection.settimeout(max(0.001, self._deadline - monotonic()))
         try:
             with memoryview(buffer)[: self._left] as room:
@@ -239,5 +240,5 @@ class _Reader(io.RawIOBase):
         return count
 
 
-def _shown(name: bytes) -> str:
+def _escape_html(name: bytes) -> str:
     return html.escape(name.decode(errors="backslashreplace"))

@@ -1,4 +1,4 @@
-"""The files that `srvctl.handlers.static` may serve: what a URL's path names, opened, or nothing."""
+"""The document tree: maps the path of a URL to a file that may be served, and opens it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def path_of(target: str) -> bytes:
-    """Return the path that a request's target names, decoded: from its first slash, without query and fragment."""
+    """Return the decoded path of a request target, from its first slash, without query and fragment."""
     if not target.startswith("/"):  # RFC 9112, 3.2.2: the absolute form
         target = "/" + target.partition("://")[2].partition("/")[2]
     return unquote_to_bytes(target.partition("?")[0].partition("#")[0])
 
 
 class Tree:
-    """What is below the directory `root`, a real path; nothing else, and nothing behind a dot.
+    """The files below `root`, a real path, without those whose name or directory begins with a dot.
 
-    `well_known` lets ``/.well-known/`` in, RFC 8615.
+    `well_known` makes ``/.well-known/`` visible, RFC 8615.
     """
 
     def __init__(self, root: bytes, well_known: bool) -> None:
@@ -31,7 +31,7 @@ class Tree:
         self._well_known = well_known
 
     def find(self, path: bytes) -> bytes | None:
-        """Return the real path of what `path` names, if it is there and may be served."""
+        """Return the real path of the file or directory `path`, or None if it is missing or must not be served."""
         parts = [part for part in path.split(b"/") if part and part != b"."]
         if b"\0" in path or not self._is_visible(parts):  # ".." begins with a dot, too
             return None
@@ -42,14 +42,14 @@ class Tree:
         return real if self._has(real) else None
 
     def open(self, real: bytes) -> BinaryIO | None:
-        """Open a regular file that `find` has returned."""
+        """Open a regular file whose real path `find` returned; None if that has become impossible."""
         try:
             if not stat.S_ISREG(os.stat(real).st_mode):
                 return None
-            file = open(real, "rb", buffering=0, opener=_open)  # noqa: SIM115 (the caller's)
+            file = open(real, "rb", buffering=0, opener=_open)  # noqa: SIM115 (the caller closes it)
         except OSError:
             return None
-        # Somebody may have put a link in the place of what was looked at: it is the file that was opened that counts.
+        # The path may have been replaced by a link since `find`: check the file that was really opened.
         with contextlib.suppress(OSError):
             again = os.path.realpath(real, strict=True)
             if self._has(again) and os.path.samestat(os.stat(again), os.fstat(file.fileno())):
@@ -58,11 +58,11 @@ class Tree:
         return None
 
     def entries(self, real: bytes) -> Iterator[bytes]:
-        """Yield the names in a directory that `find` has returned, those of directories with a slash behind them."""
+        """Yield the names in a directory that `find` returned; the name of a directory ends in a slash."""
         for name in sorted(os.listdir(real), key=bytes.lower):
-            found = self.find(os.path.join(real, name)[len(self._root) :])
-            if found:
-                yield name + b"/" if os.path.isdir(found) else name
+            target = self.find(os.path.join(real, name)[len(self._root) :])
+            if target:
+                yield name + b"/" if os.path.isdir(target) else name
 
     def _has(self, real: bytes) -> bool:
         if real == self._root:
@@ -77,5 +77,5 @@ class Tree:
 
 
 def _open(path: str, flags: int) -> int:
-    # O_NONBLOCK: a pipe that took the file's place is not waited for.
+    # O_NONBLOCK: if a named pipe has replaced the file, do not wait for its writer.
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW | os.O_CLOEXEC)

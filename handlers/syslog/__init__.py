@@ -8,8 +8,8 @@ import time
 from srvctl import BaseRequestHandler, DatagramRequestHandler
 from srvctl.errors import UsageError
 
-from ..shared.append_file import Appending, Output
-from .frames import Frames
+from ..shared.append_file import AppendOptions, Output
+from .frames import FrameReader
 from .message import Message, as_json, as_text, parse
 
 TYPE_CHECKING = False
@@ -20,48 +20,48 @@ if TYPE_CHECKING:
 FORMATS: dict[str, Callable[[Message], str]] = {"text": as_text, "json": as_json}
 
 
-class _Recording(Appending):
-    """The options of both handlers, and what becomes of a message."""
+class _SyslogOptions(AppendOptions):
+    """The options of both handlers, and the conversion of a message to a line."""
 
     longest: int = 8192
     format: str = "text"
 
     @classmethod
     def prepare(cls) -> Output:
-        """Return what to append to. Raises `UsageError` and `LoadError`."""
+        """Check the options, and return the output. Raises `UsageError` and `LoadError`."""
         if cls.format not in FORMATS:
             raise UsageError("set", f"format={cls.format!r}", f"expected {' or '.join(FORMATS)}")
         return super().prepare()
 
     def _line(self, raw: bytes, client_address: Any) -> bytes:
-        """Return `raw` as a line; who sent it and when it came is what it does not say itself."""
+        """Return the message `raw` as a line, with our time and the client's address where it has no time or host."""
         is_local = not isinstance(client_address, tuple)
         sender = socket.gethostname() if is_local else str(client_address[0])
         message = parse(raw, time.time(), is_local)
         return (FORMATS[self.format](message._replace(host=message.host or sender)) + "\n").encode()
 
 
-class Stream(_Recording, BaseRequestHandler):
+class Stream(_SyslogOptions, BaseRequestHandler):
     """Write the messages of a connection, in either framing of RFC 6587."""
 
     def handle(self) -> None:
-        place = self.prepare().opened()
+        output = self.prepare().ensure_open()
         try:
-            for messages in Frames(self.request, self.longest):
+            for messages in FrameReader(self.request, self.longest):
                 lines = [self._line(message, self.client_address) for message in messages]
-                place.append(b"".join(lines), self.sync == "record")
+                output.append(b"".join(lines), self.sync == "record")
         finally:
             if self.sync == "end":
-                place.sync()
+                output.sync()
 
 
-class Datagram(_Recording, DatagramRequestHandler):
+class Datagram(_SyslogOptions, DatagramRequestHandler):
     """Write the message of a datagram."""
 
     def handle(self) -> None:
-        place = self.prepare().opened()
+        output = self.prepare().ensure_open()
         raw = self.packet.rstrip(b"\r\n\0")
         if len(raw) > self.longest:
             raw = raw[: self.longest] + b"..."
         if raw:
-            place.append(self._line(raw, self.client_address), self.sync != "no")
+            output.append(self._line(raw, self.client_address), self.sync != "no")

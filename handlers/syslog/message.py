@@ -1,7 +1,7 @@
-"""A syslog message: read from whatever bytes somebody sent, and written as exactly one line.
+"""A syslog message: parsed from any bytes, and formatted as exactly one line.
 
-RFC 5424 where it is followed, RFC 3164 and what is common beside it otherwise. Nothing that comes is an error: what
-cannot be understood is text. Pure: nothing here reads a clock, a socket or a file.
+Parsed as RFC 5424, or else as RFC 3164 with its common variants. No input is an error: what cannot be parsed is the
+text of the message. Pure functions: nothing here reads a clock, a socket or a file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ FACILITIES = (
 )
 SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 UNKNOWN_PRIORITY = 13  # RFC 3164, 4.3.3: user, notice
-# A message is from the past, as far as its sender's clock goes right.
-MOST_AHEAD_SECONDS = 7 * 86400
-LEAP_YEARS = 8  # between two of them, at most: 1896 and 1904
+# RFC 3164 times have no year. A sender's clock may be ahead by this much before its time is taken for last year's.
+MAX_AHEAD_SECONDS = 7 * 86400
+MAX_LEAP_GAP_YEARS = 8  # between two leap years: 1896 and 1904
 
 _PRIORITY = re.compile(rb"<(0|[1-9][0-9]{0,2})>")
 _ISO_TIME = (
     rb"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
     rb"(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
 )
-# Possessive, so that no input makes it go back: "]" and quotes in a value are escaped with a backslash, 6.3.3.
+# Possessive quantifiers: no input causes backtracking. A backslash escapes "]" and quotes in a value, 6.3.3.
 _ELEMENT = rb'\[[^\s"=\]]++(?: [^\s"=\]]++="(?:[^"\\\]]++|\\.)*+")*+\]'
 _RFC_5424 = re.compile(
     rb"1 (-|" + _ISO_TIME + rb") ([!-~]{1,255}) ([!-~]{1,255}) ([!-~]{1,255}) ([!-~]{1,255}) "
@@ -44,20 +44,20 @@ _HOST = re.compile(rb"([0-9A-Za-z._:-]{1,255}) ")
 
 
 class Message(namedtuple("Message", "facility severity time host app procid msgid data text")):
-    """What a message says, each field a str that is empty where it does not; bytes that are no UTF-8 are surrogates."""
+    """The fields of a message, each a str, empty if it is missing. Bytes that are not UTF-8 are surrogate escapes."""
 
     __slots__ = ()
 
 
 def parse(raw: bytes, now: float, is_local: bool = False) -> Message:
-    """Read `raw`, which came at `now`, and from this machine if `is_local`: then it says no host. Never raises."""
+    """Parse `raw`, received at `now`. Local senders (`is_local`) send no host name in RFC 3164. Never raises."""
     priority, rest = UNKNOWN_PRIORITY, raw
-    if (found := _PRIORITY.match(raw)) and int(found[1]) <= 191:
-        priority, rest = int(found[1]), raw[found.end() :]
-    if found and (full := _RFC_5424.fullmatch(rest)):
+    if (match := _PRIORITY.match(raw)) and int(match[1]) <= 191:
+        priority, rest = int(match[1]), raw[match.end() :]
+    if match and (full := _RFC_5424.fullmatch(rest)):
         when, *names, text = full.groups()
         fields = [b"" if name == b"-" else name for name in (when, *names)]
-        fields.append((text or b"").removeprefix(b"\xef\xbb\xbf"))  # the mark that it is UTF-8, 6.4
+        fields.append((text or b"").removeprefix(b"\xef\xbb\xbf"))  # the byte order mark of UTF-8, 6.4
     else:
         fields = _parse_3164(rest, now, is_local)
     fields[0] = fields[0] or _iso(now).encode()
@@ -69,52 +69,52 @@ def _parse_3164(rest: bytes, now: float, is_local: bool) -> list[bytes]:
     """Return time, host, app, procid, msgid, data and text."""
     when, text = _take_time(rest, now)
     host = app = procid = b""
-    if found := _TAG.match(text):
-        app, procid = found[1], found[2] or b""
+    if match := _TAG.match(text):
+        app, procid = match[1], match[2] or b""
     elif when and not is_local:
-        if found := _HOST_AND_TAG.match(text):
-            host, app, procid = found[1], found[2], found[3] or b""
-        elif found := _HOST.match(text):
-            host = found[1]
-    if found:
-        text = text[found.end() :].removeprefix(b" ")
+        if match := _HOST_AND_TAG.match(text):
+            host, app, procid = match[1], match[2], match[3] or b""
+        elif match := _HOST.match(text):
+            host = match[1]
+    if match:
+        text = text[match.end() :].removeprefix(b" ")
     return [when, host, app, procid, b"", b"", text]
 
 
 def _take_time(rest: bytes, now: float) -> tuple[bytes, bytes]:
-    if found := _ISO_3164_TIME.match(rest):  # not of the RFC, and what most senders of today write
-        return found[1], rest[found.end() :]
-    if (found := _RFC_3164_TIME.match(rest)) and (when := _latest(found, now)):
-        return _iso(when, "").encode(), rest[found.end() :].removeprefix(b": ")
+    if match := _ISO_3164_TIME.match(rest):  # not in the RFC, but most senders of today use it
+        return match[1], rest[match.end() :]
+    if (match := _RFC_3164_TIME.match(rest)) and (when := _latest(match, now)):
+        return _iso(when, "").encode(), rest[match.end() :].removeprefix(b": ")
     return b"", rest
 
 
-def _latest(found: re.Match[bytes], now: float) -> float:
-    """Return the local time that was matched, which has no year, in the latest year that fits; 0 where none does."""
-    month = _MONTHS.index(found[1]) + 1
-    day, hour, minute, second = (int(found[n]) for n in range(2, 6))
+def _latest(match: re.Match[bytes], now: float) -> float:
+    """Return the matched local time, which has no year, in the latest year that fits; 0 if none does."""
+    month = _MONTHS.index(match[1]) + 1
+    day, hour, minute, second = (int(match[n]) for n in range(2, 6))
     if hour > 23 or minute > 59 or second > 59:
         return 0.0
     this_year = time.localtime(now).tm_year
-    for year in range(this_year + 1, this_year - LEAP_YEARS - 1, -1):
+    for year in range(this_year + 1, this_year - MAX_LEAP_GAP_YEARS - 1, -1):
         when = time.mktime((year, month, day, hour, minute, second, 0, 0, -1))
-        is_there = time.localtime(when)[1:3] == (month, day)  # and not the day behind the end of the month
-        if is_there and when <= now + MOST_AHEAD_SECONDS:
+        exists = time.localtime(when)[1:3] == (month, day)  # mktime(3) turns February 30 into a day of March
+        if exists and when <= now + MAX_AHEAD_SECONDS:
             return when
     return 0.0
 
 
 def _iso(when: float, fraction: str | None = None) -> str:
-    """Return a time in UTC as RFC 3339 writes it; with microseconds unless `fraction` is given."""
+    """Return a time in UTC in the format of RFC 3339, with microseconds unless `fraction` is given."""
     if fraction is None:
         fraction = f".{int(when % 1 * 1e6):06d}"
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when)) + fraction + "Z"
 
 
 def as_text(message: Message) -> str:
-    """Return one line: time, host, facility.severity, app, procid, msgid, data, and what is left is the text.
+    """Return one line: time, host, facility.severity, app, procid, msgid, data, and the text.
 
-    A field that is missing is ``-``, as in RFC 5424. Fields have no spaces, but for those in the quotes of the data.
+    A missing field is ``-``, as in RFC 5424. Only the text, and quoted values in the data, have spaces.
     """
     m = message
     head = [m.time, m.host, f"{m.facility}.{m.severity}", m.app, m.procid, m.msgid, m.data]
@@ -123,7 +123,7 @@ def as_text(message: Message) -> str:
 
 
 def as_json(message: Message) -> str:
-    """Return a JSON object on one line, in ASCII, without the fields that are missing."""
+    """Return a JSON object on one line, in ASCII, without the missing fields."""
     import json
 
     fields = {
@@ -135,10 +135,10 @@ def as_json(message: Message) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Return `text` printable and on one line, with ``\xNN`` and the like for what is not.
+    r"""Return `text` on one line, with escapes such as ``\xNN`` for characters that are not printable.
 
-    That is controls, line ends of every kind, bytes that are no UTF-8, and marks that reorder what stands beside them.
-    A backslash is doubled, so that nobody can write what looks like an escape.
+    These are control characters, line ends of every kind, bytes that are not UTF-8, and marks that reverse the order of
+    text. A backslash is doubled, so that a sender cannot forge an escape.
     """
     text = text.replace("\\", "\\\\")
     if text.isprintable():

@@ -1,4 +1,7 @@
-"""Our own listening socket, kept by the service manager over a restart: FileDescriptorStoreMax=, systemd.service(5)."""
+"""systemd's descriptor store: the listener that it kept open for us over a restart.
+
+FileDescriptorStoreMax= in systemd.service(5). The supervisor puts the socket there; this module takes it back.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +18,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def take_stored(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | None:
-    """Return the stored socket that `is_wanted`, or None; the caller owns it. Any other is given up for good."""
+def take_from_fd_store(is_wanted: Callable[[socket.socket], bool]) -> socket.socket | None:
+    """Return the first stored socket for which `is_wanted` is true, or None. The caller owns it.
+
+    Other sockets under our name are closed. If none is wanted, systemd is asked to close its copies too.
+    """
     wanted = None
-    kept = [number for number, name in systemd.listen_descriptors().items() if name == systemd.STORED]
-    for number in kept:
-        with contextlib.suppress(OSError):  # it is closed, or is not a socket
+    stored = [number for number, name in systemd.listen_descriptors().items() if name == systemd.STORED]
+    for number in stored:
+        with contextlib.suppress(OSError):  # the descriptor is closed, or not a socket
             sock = socket.socket(fileno=number)
             if wanted is None and is_wanted(sock):
                 os.set_inheritable(number, False)
                 wanted = sock
             else:
                 sock.close()
-    if kept and wanted is None:
+    if stored and wanted is None:
         systemd.drop(systemd.STORED)
     return wanted
 
 
 def path_of(sock: socket.socket) -> BoundPath | None:
-    """Return the file of a stored unix socket, or None where it has none any more."""
+    """Return the file of a stored unix socket, or None if the file is gone or the socket never had one."""
     name = sock.getsockname()
     if not isinstance(name, str) or not name:
         return None

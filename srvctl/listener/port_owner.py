@@ -1,4 +1,4 @@
-"""Who holds a port, read from /proc, so that "address already in use" can name the process. Best effort."""
+"""The owner of a port: the process that listens on it, for the error "address already in use". Best effort."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import os
 _TCP_LISTEN = "0A"  # proc(5), include/net/tcp_states.h
 
 
-def holder_of_port(is_tcp: bool, port: int) -> str:
-    """Return ``held by pid 123, nginx`` for who has `port`, or an empty string where that cannot be read."""
+def port_owner(is_tcp: bool, port: int) -> str:
+    """Return ``held by pid 123, nginx`` for the owner of `port`, or an empty string where /proc does not tell."""
     inodes = _inodes_of_port(is_tcp, port)
     if not inodes:
         return ""

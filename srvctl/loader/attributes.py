@@ -1,4 +1,4 @@
-"""``--set NAME=VALUE``: class attributes that a handler declares, and texts converted to their types."""
+"""Attributes of a handler: the class attributes that ``--set NAME=VALUE`` can set, and the conversion of the values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _read_float(text: str) -> float:
 
 
 def _read_anything(text: str) -> Any:
-    """Read a value for an attribute that says nothing of its type, such as ``timeout = None``."""
+    """Convert a value for an attribute whose type is unknown, such as ``timeout = None``."""
     for read in (_read_int, _read_float):
         try:
             return read(text)
@@ -52,17 +52,17 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def declared_attributes(handler: Any) -> dict[str, str]:
-    """Return the attributes that can be set on `handler`, with the name of each one's type.
+    """Return the names of the attributes that can be set on `handler`, with the name of their types.
 
-    They are the public class attributes that hold a bool, int, float, str, bytes or None, or are annotated as one.
+    These are the public class attributes with a value of bool, int, float, str, bytes or None, or such an annotation.
     """
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for cls in reversed(handler.__mro__ if isinstance(handler, type) else ()):
-        annotations = getattr(cls, "__annotations__", {})  # of this class alone, since 3.10
+        annotations = getattr(cls, "__annotations__", {})  # without those of base classes, since Python 3.10
         for name in (*cls.__dict__, *annotations):
             if not name.startswith("_") and (kind := _kind(cls, name, annotations)):
-                found[name] = kind
-    return found
+                kinds[name] = kind
+    return kinds
 
 
 def _kind(cls: type, name: str, annotations: dict[str, Any]) -> str:
@@ -79,13 +79,16 @@ def _kind(cls: type, name: str, annotations: dict[str, Any]) -> str:
     return kind if kind in _READERS else ""
 
 
-def set_attributes(handler: Any, assignments: Sequence[tuple[str, str]], what: str) -> None:
-    """Make `assignments`, pairs of name and text, on the class `handler`. Raises `UsageError` with the valid names."""
+def set_attributes(handler: Any, assignments: Sequence[tuple[str, str]], owner: str) -> None:
+    """Set `assignments`, pairs of name and text, on the class `handler`. Raises `UsageError` with the valid names.
+
+    `owner` names the handler in errors.
+    """
     declared = declared_attributes(handler) if assignments else {}
     for name, text in assignments:
         if name not in declared:
             valid = ", ".join(f"{n} ({kind})" for n, kind in sorted(declared.items())) or "none"
-            raise UsageError("set", f"{name!r} of {what}", f"no such attribute; it has {valid}")
+            raise UsageError("set", f"{name!r} of {owner}", f"no such attribute; it has {valid}")
         kind, _, optional = declared[name].partition(" or ")
         if optional and text.lower() == "none":
             setattr(handler, name, None)
@@ -94,5 +97,5 @@ def set_attributes(handler: Any, assignments: Sequence[tuple[str, str]], what: s
             value = _READERS.get(kind, _read_anything)(text)
         except ValueError as error:
             valid = ", ".join(f"{n} ({k})" for n, k in sorted(declared.items()))
-            raise UsageError("set", f"{name}={text!r} of {what}", f"{error}; it has {valid}") from None
+            raise UsageError("set", f"{name}={text!r} of {owner}", f"{error}; it has {valid}") from None
         setattr(handler, name, value)

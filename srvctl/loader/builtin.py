@@ -1,8 +1,8 @@
-"""Handlers by name: the entry point group ``srvctl.handlers``, ours and those of other packages.
+"""Ready-made handlers: those of srvctl and other packages, registered in the entry point group ``srvctl.handlers``.
 
-These may have two class methods that srvctl calls when there is no request yet: ``prepare()``, in the worker, raises
-for attributes that it cannot serve with (`srvctl.loader.importer`), and ``needs()`` returns `Needs`
-(`srvctl.unit.service`).
+They may have two class methods that srvctl calls before there is a request. ``prepare()`` runs in each worker, and
+raises if the handler cannot serve with its attributes (`srvctl.loader.importer`). ``needs()`` returns `SandboxNeeds`,
+for ``srvctl unit`` (`srvctl.unit.service`).
 """
 
 from __future__ import annotations
@@ -19,29 +19,31 @@ if TYPE_CHECKING:
 
 GROUP = "srvctl.handlers"
 
-# What ready-made handlers were called in 0.1.0, and what they are called now.
+# Names of handlers in 0.1.0, and their names now.
 RENAMED = {"sink": "append"}
 
 
-class Needs(namedtuple("Needs", "reads writes connects", defaults=((), (), ()))):
-    """What a sandbox must leave a handler: directories in which it reads, directories in which it makes or appends to
-    files, and each `Family` that it connects to; tuples.
+class SandboxNeeds(namedtuple("SandboxNeeds", "reads writes connects", defaults=((), (), ()))):
+    """What a sandbox must allow a handler, as three tuples.
+
+    `reads` are directories in which it reads files, `writes` directories in which it creates or appends to files, and
+    `connects` each `Family` that it connects to.
     """
 
     __slots__ = ()
 
 
 def installed() -> list[EntryPoint]:
-    """Return the entry points of every ready-made handler that is installed, by name."""
-    from importlib.metadata import entry_points  # 10 ms, which a handler of the user's own does not need
+    """Return the entry points of all installed ready-made handlers, sorted by name."""
+    from importlib.metadata import entry_points  # slow to import, and only a ready-made handler needs it
 
     return sorted(entry_points(group=GROUP), key=lambda point: point.name)
 
 
-def resolve(handler: str) -> tuple[str, bool]:
-    """Return what to import for `handler` as it stands on the command line, and whether it is a ready-made one.
+def lookup(handler: str) -> tuple[str, bool]:
+    """Return what to import for the command line's `handler`, and whether it is a ready-made one.
 
-    A bare word is looked up; everything else is returned as it is. Raises `LoadError`.
+    Only a bare word is looked up; anything else is returned unchanged. Raises `LoadError`.
     """
     if not handler.isidentifier():
         return handler, False
@@ -57,27 +59,27 @@ def resolve(handler: str) -> tuple[str, bool]:
     )
 
 
-def needs_of(handler: str, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Needs:
-    """Return what `handler` needs by its own word, with `assignments`; nothing of one that is not ready-made.
+def needs_of(handler: str, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> SandboxNeeds:
+    """Return what a ready-made `handler` needs when `assignments` are made; nothing for any other handler.
 
-    That one is not imported either. Raises `LoadError`, and `UsageError` for an assignment.
+    Only a ready-made handler is imported. Raises `LoadError`, and `UsageError` for an assignment.
     """
-    target, is_ready_made = resolve(handler)
+    target, is_ready_made = lookup(handler)
     if not is_ready_made:
-        return Needs()
+        return SandboxNeeds()
     from srvctl.loader.attributes import set_attributes
-    from srvctl.loader.importer import class_method, find
+    from srvctl.loader.importer import find, own_classmethod
 
     cls = find(target, is_ready_made, is_stream).handler
-    if class_method(cls, "needs") is None:
-        return Needs()
-    configured: Any = type(cls.__name__, (cls,), {})  # who asks for other assignments finds the class as it was
+    if own_classmethod(cls, "needs") is None:
+        return SandboxNeeds()
+    configured: Any = type(cls.__name__, (cls,), {})  # a subclass, so that the assignments do not stay on the class
     set_attributes(configured, assignments, f"handler {handler!r}")
-    needs: Needs = configured.needs()
+    needs: SandboxNeeds = configured.needs()
     return needs
 
 
 def describe(point: EntryPoint) -> str:
-    """Return the first line of what a handler says of itself; imports it, so it may raise anything."""
+    """Return the first line of a handler's docstring; imports the handler, so it may raise anything."""
     text = (point.load().__doc__ or "").strip()
     return text.splitlines()[0] if text else ""

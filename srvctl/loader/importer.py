@@ -1,7 +1,7 @@
-"""From a handler's dotted path to the handler: found, imported, checked, its attributes set, and prepared.
+"""Importer: finds, imports and checks the handler that the command line names, sets its attributes and prepares it.
 
-Runs in the worker, after privileges are gone. The four ways in which a handler is not found are four different errors:
-no such module, a module that fails to import (with the user's own frames), no such name in it, and not a handler.
+Runs in the worker, with the worker's privileges. There are four errors: no such module, a module that fails to import
+(with a traceback of the user's frames), no such name in the module, and an object that is not a handler.
 """
 
 from __future__ import annotations
@@ -20,142 +20,141 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Base classes that say what a handler was made for, ours and the standard library's; by name, so that neither
-# module is imported to ask.
+# Modules whose base classes tell what kind of socket a handler is for. By name, so that neither has to be imported.
 _HANDLER_MODULES = ("socketserver", "srvctl.socketserver.handlers")
 
 
 class Loaded:
-    """A handler that was loaded, or a program: what to call or to start, and the file it came from."""
+    """A loaded handler, or a program to start, and the file that it came from."""
 
     def __init__(self, handler: Any, file: str) -> None:
         self.handler, self.file = handler, file
 
 
 def load(target: str, is_ready_made: bool, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Loaded:
-    """Import and return the handler `target`, with `assignments` made on it, and a ready-made one prepared.
+    """Import the handler `target`, make `assignments` on it, and call ``prepare()`` of a ready-made handler.
 
-    Prepared, it has looked at its attributes, and may hold files open. Raises as `find` does, `UsageError` for an
-    assignment, and the `LaunchError` with which a ready-made handler says that it cannot serve so.
+    Preparing checks the attributes and may open files. Raises as `find`, `UsageError` for an assignment, and the
+    `LaunchError` of ``prepare()``.
     """
-    loaded, what = find(target, is_ready_made, is_stream), f"handler {target!r}"
-    set_attributes(loaded.handler, assignments, what)
+    loaded, label = find(target, is_ready_made, is_stream), f"handler {target!r}"
+    set_attributes(loaded.handler, assignments, label)
     if is_ready_made:
-        _prepare(loaded.handler, what)
+        _prepare(loaded.handler, label)
     return loaded
 
 
 def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
-    """Import and return the handler `target`, as it is written.
+    """Import and return the handler `target`, without changing it.
 
-    A ready-made one's target may be a module alone, whose ``Stream`` or ``Datagram`` is taken by `is_stream`. The
-    current directory, or that of a file, becomes importable. Raises `LoadError`.
+    The target of a ready-made handler may be a module; `is_stream` then selects its ``Stream`` or ``Datagram``. The
+    current directory, or the directory of a file, is added to the import path. Raises `LoadError`.
     """
-    what = f"handler {target!r}"
+    label = f"handler {target!r}"
     location, _, name = target.partition(":")
     if is_ready_made:
-        module = _import(location, what, "")
-        handler = _attribute(module, name or ("Stream" if is_stream else "Datagram"), what)
+        module = _import(location, label, "")
+        handler = _attribute(module, name or ("Stream" if is_stream else "Datagram"), label)
     elif location.endswith(".py") or "/" in location:
-        module = _import_file(location, what)
-        handler = _attribute(module, _required(name, what), what)
+        module = _import_file(location, label)
+        handler = _attribute(module, _required(name, label), label)
     else:
         unsafe = _make_importable(os.getcwd())
         if name:
-            module = _import(location, what, unsafe)
+            module = _import(location, label, unsafe)
         else:
-            module, name = _import_dotted(location, what, unsafe)
-        handler = _attribute(module, name, what)
-    _check(handler, is_stream, what)
+            module, name = _import_dotted(location, label, unsafe)
+        handler = _attribute(module, name, label)
+    _check(handler, is_stream, label)
     return Loaded(handler, getattr(module, "__file__", None) or "(built in)")
 
 
-def class_method(handler: Any, name: str) -> Callable[[], Any] | None:
-    """Return the class method `name` of a ready-made handler, which srvctl may call when there is no request yet.
+def own_classmethod(handler: Any, name: str) -> Callable[[], Any] | None:
+    """Return the class method `name` of a ready-made handler, or None.
 
-    A method for instances, and anything else of that name, is the handler's own business.
+    Anything else with that name, such as an instance method, is not meant for srvctl.
     """
-    found = getattr(handler, name, None)
-    return found if isinstance(handler, type) and getattr(found, "__self__", None) is handler else None
+    method = getattr(handler, name, None)
+    return method if isinstance(handler, type) and getattr(method, "__self__", None) is handler else None
 
 
-def _prepare(handler: Any, what: str) -> None:
-    """Have the handler look at its attributes now, where it otherwise would with the first request."""
-    prepare = class_method(handler, "prepare")
+def _prepare(handler: Any, label: str) -> None:
+    """Let the handler check its attributes now, and not with the first request."""
+    prepare = own_classmethod(handler, "prepare")
     if prepare is None:
         return
     try:
         prepare()
     except LaunchError:
         raise
-    except BaseException as error:  # somebody else's package
-        raise _failed("prepare", what, error) from error
+    except BaseException as error:  # the handler may be of another package
+        raise _failed("prepare", label, error) from error
 
 
-def _required(name: str, what: str) -> str:
+def _required(name: str, label: str) -> str:
     if not name:
-        raise LoadError("load", what, "expected a name behind it, such as myapp.py:Echo")
+        raise LoadError("load", label, "expected FILE.py:NAME, such as myapp.py:Echo")
     return name
 
 
 def _make_importable(directory: str) -> str:
-    """Put `directory` on the path, behind the standard library and before what is installed; or say why not.
+    """Add `directory` to the import path, between the standard library and installed packages; or return why not.
 
-    Behind, so that a ``socket.py`` beside the user's module replaces nothing that others import.
+    After the standard library, so that the user's ``socket.py`` does not replace the standard module.
     """
     if why := why_unsafe(directory):
         return f"as root, directory {directory!r} is not searched: {why}"
     library = os.path.dirname(os.path.realpath(os.__file__))
-    behind = [n for n, entry in enumerate(sys.path) if os.path.realpath(entry) == library or "lib-dynload" in entry]
-    sys.path.insert(max(behind, default=-1) + 1, directory)
+    indexes = [n for n, entry in enumerate(sys.path) if os.path.realpath(entry) == library or "lib-dynload" in entry]
+    sys.path.insert(max(indexes, default=-1) + 1, directory)
     return ""
 
 
 def why_unsafe(path: str) -> str:
-    """Return why root must not run what is at `path`, or an empty string."""
+    """Return why root must not run the file at `path`, or import from that directory; otherwise an empty string."""
     if os.geteuid() != 0:
         return ""
-    found = os.stat(path)
-    if found.st_uid != 0:
-        return f"user {found.st_uid} can write to it"
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = os.stat(path)
+    if status.st_uid != 0:
+        return f"user {status.st_uid} can write to it"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return "others can write to it"
     return ""
 
 
-def _import_file(path: str, what: str) -> ModuleType:
+def _import_file(path: str, label: str) -> ModuleType:
     from importlib.util import module_from_spec, spec_from_file_location
 
     path = os.path.abspath(path)
     if not os.path.isfile(path):
-        raise LoadError("load", what, f"there is no file {path!r}")
+        raise LoadError("load", label, f"there is no file {path!r}")
     directory = os.path.dirname(path)
     if unsafe := _make_importable(directory):
-        raise LoadError("load", what, unsafe)
-    _refuse_unsafe_file(path, what)
+        raise LoadError("load", label, unsafe)
+    _refuse_unsafe_file(path, label)
     name = os.path.splitext(os.path.basename(path))[0]
     if name in sys.stdlib_module_names or name in sys.modules:
-        name = f"_handler_{name}"  # a file that is called socket.py is nobody's socket
+        name = f"_handler_{name}"  # the user's socket.py must not become the module socket
     spec = spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise LoadError("load", what, "it is not a Python file")
+        raise LoadError("load", label, "it is not a Python file")
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        raise _failed_to_import(name, error, what) from error
+        raise _failed_to_import(name, error, label) from error
     return module
 
 
-def _import_dotted(path: str, what: str, unsafe: str) -> tuple[ModuleType, str]:
-    """Import the longest part of ``pkg.mod.Name`` that is a module; return it and the rest."""
+def _import_dotted(path: str, label: str, unsafe: str) -> tuple[ModuleType, str]:
+    """Import the longest prefix of ``pkg.mod.Name`` that is a module; return it and the rest."""
     module_name, dot, name = path.rpartition(".")
     if not dot:
-        raise LoadError("load", what, "expected MODULE:NAME, or a ready-made handler; see: srvctl handlers")
+        raise LoadError("load", label, "expected MODULE:NAME, or a ready-made handler; see: srvctl handlers")
     while True:
         try:
-            return _import(module_name, what, unsafe), name
+            return _import(module_name, label, unsafe), name
         except _NoSuchModule:
             shorter, dot, last = module_name.rpartition(".")
             if not dot:
@@ -167,47 +166,47 @@ class _NoSuchModule(LoadError):
     pass
 
 
-def _import(name: str, what: str, unsafe: str) -> ModuleType:
+def _import(name: str, label: str, unsafe: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise LoadError("load", what, f"{name!r} is not the name of a module")
-    _refuse_unsafe_module(name, what)
+        raise LoadError("load", label, f"{name!r} is not the name of a module")
+    _refuse_unsafe_module(name, label)
     try:
         __import__(name)
     except ModuleNotFoundError as error:
-        # The module that was asked for, or a package it would be in; anything else is missing inside of it.
+        # Missing is the module itself or its package. Any other name was imported inside of the module.
         if error.name and (name + ".").startswith(error.name + "."):
-            hint = f" ({unsafe})" if unsafe else f" in {os.getcwd()!r} or among what is installed"
-            raise _NoSuchModule("load", what, f"there is no module {error.name!r}{hint}") from None
-        raise _failed_to_import(name, error, what) from error
-    except BaseException as error:  # SystemExit too: the module's code ran, and failed
-        raise _failed_to_import(name, error, what) from error
+            hint = f" ({unsafe})" if unsafe else f" in {os.getcwd()!r} or among the installed packages"
+            raise _NoSuchModule("load", label, f"there is no module {error.name!r}{hint}") from None
+        raise _failed_to_import(name, error, label) from error
+    except BaseException as error:  # also SystemExit, raised by the module's code
+        raise _failed_to_import(name, error, label) from error
     return sys.modules[name]
 
 
-def _refuse_unsafe_module(name: str, what: str) -> None:
-    """As root, look at what the current directory has of that name, packages on the way included, before it runs."""
+def _refuse_unsafe_module(name: str, label: str) -> None:
+    """As root, refuse the module `name` if another user can write to its file or packages in the current directory."""
     parts = name.split(".")
-    if parts[0] in sys.stdlib_module_names:  # which comes first
+    if parts[0] in sys.stdlib_module_names:  # the standard library comes first
         return
     top = os.getcwd()
     for part in parts:
         top = os.path.join(top, part)
         for path in (f"{top}.py", top, os.path.join(top, "__init__.py")):
             if os.path.exists(path):
-                _refuse_unsafe_file(path, what)
+                _refuse_unsafe_file(path, label)
 
 
-def _refuse_unsafe_file(path: str, what: str) -> None:
+def _refuse_unsafe_file(path: str, label: str) -> None:
     if why := why_unsafe(path):
-        raise LoadError("load", what, f"as root, {path!r} is not run: {why}")
+        raise LoadError("load", label, f"as root, {path!r} is not run: {why}")
 
 
-def _failed_to_import(name: str, error: BaseException, what: str) -> LoadError:
-    return _failed("load", what, error, f"module {name!r} failed to import: ")
+def _failed_to_import(name: str, error: BaseException, label: str) -> LoadError:
+    return _failed("load", label, error, f"module {name!r} failed to import: ")
 
 
-def _failed(verb: str, what: str, error: BaseException, where: str = "") -> LoadError:
-    """Return the error for what code that is not srvctl's has raised, with the frames of that code."""
+def _failed(verb: str, label: str, error: BaseException, where: str = "") -> LoadError:
+    """Return the error for an exception of code outside srvctl, with the traceback of that code."""
     import traceback
 
     frames = [
@@ -217,27 +216,29 @@ def _failed(verb: str, what: str, error: BaseException, where: str = "") -> Load
     ]
     detail = "".join(traceback.format_list(frames) + traceback.format_exception_only(error))
     why = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-    return LoadError(verb, what, where + why, detail)
+    return LoadError(verb, label, where + why, detail)
 
 
-def _attribute(module: ModuleType, name: str, what: str) -> Any:
-    found: Any = module
+def _attribute(module: ModuleType, name: str, label: str) -> Any:
+    value: Any = module
     for part in name.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, part)
         except AttributeError:
             names = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
             raise LoadError(
-                "load", what, f"there is no {name!r} in module {module.__name__!r}; it has {names or 'nothing to call'}"
+                "load",
+                label,
+                f"there is no {name!r} in module {module.__name__!r}; it has {names or 'nothing to call'}",
             ) from None
-    return found
+    return value
 
 
-def _check(handler: Any, is_stream: bool, what: str) -> None:
+def _check(handler: Any, is_stream: bool, label: str) -> None:
     if not callable(handler):
         raise LoadError(
             "load",
-            what,
+            label,
             f"it is not a handler: {type(handler).__name__} objects cannot be called; "
             "expected a class or a function of (request, client_address, server)",
         )
@@ -246,26 +247,30 @@ def _check(handler: Any, is_stream: bool, what: str) -> None:
         wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
         if wrong in made_for:
             is_for, socket = ("datagrams", "connections") if is_stream else ("connections", "datagrams")
-            raise LoadError("load", what, f"it is made for {is_for} ({wrong}), and this socket is for {socket}")
+            raise LoadError("load", label, f"it is made for {is_for} ({wrong}), and this socket is for {socket}")
         if "__init__" in vars(handler):
-            _check_arity(vars(handler)["__init__"], 4, what)
+            _check_arity(vars(handler)["__init__"], 4, label)
     elif hasattr(handler, "__code__"):
-        _check_arity(handler, 3, what)
+        _check_arity(handler, 3, label)
 
 
-def _check_arity(function: Any, count: int, what: str) -> None:
+def _check_arity(function: Any, count: int, label: str) -> None:
     """Refuse a function that cannot take `count` positional arguments; `inspect` would cost a worker 1 MB."""
     code = getattr(function, "__code__", None)
-    if code is None:  # written in C, or an object that is called: it knows
+    if code is None:  # written in C, or a callable object: it checks its arguments itself
         return
     is_coroutine, takes_any = bool(code.co_flags & 0x80), bool(code.co_flags & 0x04)  # inspect.CO_*
     if is_coroutine:
-        raise LoadError("load", what, "it is not a handler: a coroutine function is not called but awaited")
-    most = code.co_argcount
-    least = most - len(function.__defaults__ or ())
-    mandatory = set(code.co_varnames[most : most + code.co_kwonlyargcount]) - set(function.__kwdefaults__ or ())
-    if (count > most and not takes_any) or count < least or mandatory:
-        takes = f"{most}" if least == most else f"{least} to {most}"
         raise LoadError(
-            "load", what, f"it is not a handler: it takes {takes} arguments; expected (request, client_address, server)"
+            "load", label, "it is not a handler: a coroutine function has to be awaited; expected a plain function"
+        )
+    max_args = code.co_argcount
+    min_args = max_args - len(function.__defaults__ or ())
+    mandatory = set(code.co_varnames[max_args : max_args + code.co_kwonlyargcount]) - set(function.__kwdefaults__ or ())
+    if (count > max_args and not takes_any) or count < min_args or mandatory:
+        takes = f"{max_args}" if min_args == max_args else f"{min_args} to {max_args}"
+        raise LoadError(
+            "load",
+            label,
+            f"it is not a handler: it takes {takes} arguments; expected (request, client_address, server)",
         )

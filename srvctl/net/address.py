@@ -1,7 +1,7 @@
-"""Addresses as text and as values; pure: nothing here opens, resolves or looks anything up.
+"""Addresses, as text and as values. Pure: nothing here opens, resolves or looks anything up.
 
-The words and the rules are Go's (``net.Listen``) and systemd's (``ListenStream=``), because people
-know those. Host and service names stay names here; `srvctl.listener.listener` resolves them, once.
+The syntax is that of Go (``net.Listen``) and systemd (``ListenStream=``), which many people know. Names of hosts and
+services are not resolved here but in `srvctl.listener.inet`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ VMADDR_CID_ANY = 0xFFFFFFFF  # vsock(7)
 
 
 class Family(Enum):
-    """The first word of the command line: an address family and a socket type."""
+    """The first word of the command line: an address family with a socket type."""
 
     TCP = "tcp", "ip", 0, socket.SOCK_STREAM
     TCP4 = "tcp4", "ip", 4, socket.SOCK_STREAM
@@ -40,13 +40,13 @@ class Family(Enum):
 
     def __init__(self, word: str, domain: str, version: int, type: socket.SocketKind | None) -> None:
         self.word = word
-        self.domain = domain  # how the address is written: ip, unix, vsock or fd
+        self.domain = domain  # the syntax of the address: ip, unix, vsock or fd
         self.version = version  # of IP: 4, 6, or 0 for both
-        self.type = type  # None: the descriptor knows
+        self.type = type  # None: read from the inherited descriptor
 
     @classmethod
     def named(cls, word: str) -> Family:
-        """Return the family that is written `word`. Raises `UsageError`."""
+        """Return the family whose word is `word`. Raises `UsageError`."""
         for family in cls:
             if family.word == word:
                 return family
@@ -70,7 +70,7 @@ class UnixAddress(namedtuple("UnixAddress", "name")):
 
     @property
     def sockaddr(self) -> str:
-        """What bind(2) takes: the abstract namespace is spelled with a leading null byte."""
+        """The address for bind(2), where the abstract namespace has a leading null byte."""
         name: str = self.name
         return "\0" + name[1:] if self.is_abstract else name
 
@@ -82,7 +82,7 @@ class VsockAddress(namedtuple("VsockAddress", "cid port")):
 
 
 class Descriptor(namedtuple("Descriptor", "number name")):
-    """A descriptor that was inherited: by its number, or by its name in LISTEN_FDNAMES (number -1)."""
+    """An inherited descriptor, by its number, or by its name in LISTEN_FDNAMES (then the number is -1)."""
 
     __slots__ = ()
 
@@ -91,10 +91,19 @@ if TYPE_CHECKING:
     Address = InternetAddress | UnixAddress | VsockAddress | Descriptor
 
 
+_SYNTAX = {
+    "ip": "HOST:PORT or :PORT",
+    "unix": "@NAME or a path",
+    "vsock": "CID:PORT or :PORT",
+    "fd": "a number, or a name in LISTEN_FDNAMES",
+}
+
+
 def parse(family: Family, text: str) -> Address:
-    """Read `text` as an address of `family`. Raises `UsageError` with the value and what was expected."""
+    """Parse `text` as an address of `family`. Raises `UsageError` with the value and what was expected."""
     if not text or "\0" in text:
-        raise _wrong(family, text, "it is empty" if not text else "it has a null byte in it")
+        why = "it has a null byte in it" if text else f"it is empty; expected {_SYNTAX[family.domain]}"
+        raise _wrong(family, text, why)
     return {"ip": _parse_ip, "unix": _parse_unix, "vsock": _parse_vsock, "fd": _parse_fd}[family.domain](family, text)
 
 
@@ -115,7 +124,7 @@ def _parse_ip(family: Family, text: str) -> Address:
     else:
         host, port = "", text
         if not port.isdecimal():
-            raise _wrong(family, text, "expected HOST:PORT or :PORT")
+            raise _wrong(family, text, f"expected {_SYNTAX['ip']}")
     if not port:
         raise _wrong(family, text, "the port is missing")
     if port.lstrip("+-").isdecimal():
@@ -127,16 +136,16 @@ def _parse_unix(family: Family, text: str) -> Address:
     size = len(os.fsencode(text))
     limit = UNIX_PATH_MAX if text.startswith("@") else UNIX_PATH_MAX - 1
     if size > limit:
-        raise _wrong(family, text, f"it has {size} bytes, and the kernel takes {limit}")
+        raise _wrong(family, text, f"it has {size} bytes; the limit is {limit}")
     if text == "@":
-        raise _wrong(family, text, "expected @NAME or a path")
+        raise _wrong(family, text, f"expected {_SYNTAX['unix']}")
     return UnixAddress(text)
 
 
 def _parse_vsock(family: Family, text: str) -> Address:
     cid, colon, port = text.rpartition(":")
     if not colon:
-        raise _wrong(family, text, "expected CID:PORT or :PORT")
+        raise _wrong(family, text, f"expected {_SYNTAX['vsock']}")
     return VsockAddress(
         _number(family, text, "CID", cid, 0xFFFFFFFF) if cid else VMADDR_CID_ANY,
         _number(family, text, "port", port, 0xFFFFFFFF),
@@ -149,21 +158,21 @@ def _parse_fd(family: Family, text: str) -> Address:
     return Descriptor(-1, text)
 
 
-def _number(family: Family, text: str, what: str, digits: str, most: int) -> int:
+def _number(family: Family, text: str, part: str, digits: str, limit: int) -> int:
     try:
         value = int(digits)
     except ValueError:
-        raise _wrong(family, text, f"{what} {digits!r} is not a number") from None
-    if not 0 <= value <= most:
-        raise _wrong(family, text, f"{what} {digits} is not between 0 and {most}")
+        raise _wrong(family, text, f"{part} {digits!r} is not a number") from None
+    if not 0 <= value <= limit:
+        raise _wrong(family, text, f"{part} {digits} is not between 0 and {limit}")
     return value
 
 
 def unmapped(sockaddr: Any) -> Any:
-    """Return an IPv4 peer of a dual-stack socket (``::ffff:192.0.2.1``) with its address as IPv4.
+    """Return `sockaddr` with an IPv4-mapped IPv6 address (``::ffff:192.0.2.1``) replaced by the IPv4 address.
 
-    The shape is kept (four items, as the socket is AF_INET6), so that a handler that looks at
-    ``client_address[0]`` and an access rule see the same address on ``tcp`` as on ``tcp4``.
+    A dual-stack socket reports IPv4 peers in the mapped form. After this a handler and an access rule see the same host
+    on ``tcp`` as on ``tcp4``. The tuple keeps its four items, because the socket is AF_INET6.
     """
     if type(sockaddr) is tuple and len(sockaddr) == 4 and sockaddr[0][:7].lower() == "::ffff:":
         return (sockaddr[0][7:], *sockaddr[1:]) if "." in sockaddr[0] else sockaddr
@@ -171,16 +180,16 @@ def unmapped(sockaddr: Any) -> Any:
 
 
 def mapped(sockaddr: Any) -> Any:
-    """Undo `unmapped`: return what sendto(2) on an AF_INET6 socket takes."""
+    """Undo `unmapped`: return the form that sendto(2) on an AF_INET6 socket needs."""
     if type(sockaddr) is tuple and len(sockaddr) == 4 and ":" not in sockaddr[0]:
         return ("::ffff:" + sockaddr[0], *sockaddr[1:])
     return sockaddr
 
 
 def format_sockaddr(sockaddr: Any) -> str:
-    """Write an address as the socket module gives it: ``192.0.2.1:9``, ``[::1]:9``, ``/tmp/s``, ``@name``.
+    """Return the text of an address of the socket module: ``192.0.2.1:9``, ``[::1]:9``, ``/tmp/s``, ``@name``.
 
-    A unix peer that has no name is ``-``.
+    An unnamed unix peer is ``-``.
     """
     if type(sockaddr) is tuple:
         host, port = sockaddr[0], sockaddr[1]
@@ -204,12 +213,12 @@ _SCHEMES = {
 
 
 def format_bound(sock: socket.socket) -> str:
-    """Write where `sock` is bound, as ``--announce`` does: ``tcp://127.0.0.1:41234``, ``unix:///tmp/s``."""
+    """Return the bound address of `sock` as ``--announce`` prints it: ``tcp://127.0.0.1:41234``, ``unix:///tmp/s``."""
     domain, type_, name = sock.family, sock.type, sock.getsockname()
     vsock = getattr(socket, "AF_VSOCK", None)
     if domain == vsock:
         return f"vsock://{'' if name[0] == VMADDR_CID_ANY else name[0]}:{name[1]}"
     text = format_sockaddr(name)
     if domain == socket.AF_UNIX and text[:1] not in ("-", "@"):
-        text = os.path.abspath(text)  # a relative one is of no use to whoever reads it elsewhere
+        text = os.path.abspath(text)  # a reader elsewhere has another current directory
     return _SCHEMES.get((domain, type_), f"{int(domain)}/{int(type_)}://") + text

@@ -1,8 +1,8 @@
-"""The environment of a program: what of srvctl's own it inherits, and what it is told of its conversation.
+"""UCSPI: the environment variables of a program, inherited ones and those that describe its conversation.
 
-The names are those of UCSPI, which ``tcpserver`` (TCP), ucspi-tcp6 (TCP6), s6-networking and ucspi-ipc (IPC) and
-ucspi-unix (UNIX) set, and systemd's REMOTE_ADDR and REMOTE_PORT. Addresses are numbers: no name is ever looked up. The
-one text that a client chooses, the path it bound its unix socket to, is passed only when it is plain.
+The names are those of ``tcpserver`` (TCP), ucspi-tcp6 (TCP6), s6-networking and ucspi-ipc (IPC), ucspi-unix (UNIX), and
+systemd's REMOTE_ADDR and REMOTE_PORT. Addresses are numeric: no name is looked up. A client chooses only one of the
+values, the path of its unix socket, which is passed only if it has no character that a shell interprets.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     Assignments = Sequence[tuple[str, str | None]]
 
-# What a program gets of srvctl's own environment without --keep-env: where to find programs, who it is, how it speaks.
+# What a program inherits from srvctl without --keep-env: search path, user, language and time zone.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR")
 _INHERITED_PREFIX = "LC_"
 
 CONNECTION_ID = "SRVCTL_CONNECTION_ID"
 
-# The names that describe a connection, ours and those of the servers whose place we take; one that srvctl finds in its
-# own environment is about another one. No host name (TCPREMOTEHOST) and no answer of ident (TCPREMOTEINFO) is ever set.
+# The names that describe a connection, in srvctl and in the servers that it replaces. In srvctl's own environment they
+# describe another connection and are never inherited. Host names (TCPREMOTEHOST) and ident (TCPREMOTEINFO) are not set.
 _IP_NAMES = ("LOCALIP", "LOCALPORT", "REMOTEIP", "REMOTEPORT", "LOCALHOST", "REMOTEHOST", "REMOTEINFO", "INTERFACE")
 _UNIX_NAMES = ("LOCALPATH", "REMOTEPATH", "REMOTEEUID", "REMOTEEGID", "REMOTEPID", "LOCALUID", "LOCALGID", "LOCALPID")
 _VSOCK_NAMES = ("LOCALCID", "LOCALPORT", "REMOTECID", "REMOTEPORT")
@@ -41,42 +41,43 @@ CONNECTION_NAMES = frozenset(
     ]
 )
 
-_INET, _INET6, _UNIX = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)  # an enumeration compares slowly
+_INET, _INET6, _UNIX = int(socket.AF_INET), int(socket.AF_INET6), int(socket.AF_UNIX)  # comparing enumerations is slow
 _EVERY_INTERFACE = frozenset(("0.0.0.0", "::"))
 
-# No blank, no quote, and nothing that any shell gives a meaning to.
-_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@")
+# Characters without a meaning in any shell: no blanks, no quotes.
+_PLAIN_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,@")
 
 
-def base(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[str, str]:
-    """Return what every program gets: the allow-list of `environ`, or all of it, and `assignments`.
+def base_environment(environ: Mapping[str, str], keeps_all: bool, assignments: Assignments) -> dict[str, str]:
+    """Return the variables that every program gets: those of `environ` in `INHERITED`, or all, and `assignments`.
 
-    An assignment without a value passes on the variable of `environ`, if there is one. What is about this process alone
-    (systemd's variables, srvctl's options), or about another connection, is not passed on.
+    An assignment without a value takes the value of `environ`, if there is one. Variables for srvctl alone (systemd's,
+    and srvctl's options) and those of another connection are left out.
     """
-    kept = {
+    variables = {
         name: value
         for name, value in environ.items()
-        if keeps_all or name in INHERITED or name.startswith(_INHERITED_PREFIX)
+        if (keeps_all or name in INHERITED or name.startswith(_INHERITED_PREFIX))
+        and not is_reserved(name)
+        and not name.startswith("SRVCTL_")
     }
-    kept = {name: value for name, value in kept.items() if not is_reserved(name) and not name.startswith("SRVCTL_")}
     for name, value in assignments:
-        given = environ.get(name) if value is None else value
-        if given is not None:
-            kept[name] = given
-    return kept
+        text = environ.get(name) if value is None else value
+        if text is not None:
+            variables[name] = text
+    return variables
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether no program gets `name` by whatever option: it is systemd's, or tells of a connection."""
+    """Tell whether `name` cannot be passed to a program by any option: it is systemd's, or describes a connection."""
     return name in CONNECTION_NAMES or is_private(name)
 
 
-def local_of_all(listener: socket.socket) -> Any:
-    """Return the local address of every connection that comes to `listener`, which is our own, or None.
+def fixed_local_address(listener: socket.socket) -> Any:
+    """Return the local address that all connections to `listener` have, or None if they differ.
 
-    It is the one that the listener is bound to, but for one on every interface. What others have bound may be for
-    addresses that are not this machine's, ip(7) IP_TRANSPARENT.
+    It is the bound address, unless the listener is bound to every interface. Only for a listener that srvctl made: an
+    inherited one may accept connections to other addresses, ip(7) IP_TRANSPARENT.
     """
     name = unmapped(listener.getsockname())
     if type(name) is tuple:
@@ -86,9 +87,9 @@ def local_of_all(listener: socket.socket) -> Any:
 
 
 def of_connection(connection: socket.socket, family: int, local: Any, peer: Any) -> dict[str, str]:
-    """Return the variables of a connection of `family` from `peer` to `local`, or, if that is None, to where it came.
+    """Return the variables of a connection of `family` from `peer` to `local`, which is looked up if it is None.
 
-    Addresses are as `srvctl.net.address.unmapped` returns them.
+    Addresses are in the form that `srvctl.net.address.unmapped` returns.
     """
     if local is None:
         local = unmapped(connection.getsockname())
@@ -100,7 +101,7 @@ def of_connection(connection: socket.socket, family: int, local: Any, peer: Any)
 
 
 def of_datagram(sock: socket.socket, local: str, peer: Any) -> dict[str, str]:
-    """Return the variables of a datagram from `peer` (None: nobody, or not known) to the address `local` of `sock`."""
+    """Return the variables of a datagram from `peer` (None: unnamed or unknown) to the address `local` of `sock`."""
     if sock.family == socket.AF_UNIX:
         return _of_unix(sock.getsockname(), peer)
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
@@ -110,51 +111,51 @@ def of_datagram(sock: socket.socket, local: str, peer: Any) -> dict[str, str]:
 
 
 def of_ip(protocol: str, local: Any, peer: Any) -> dict[str, str]:
-    """Return the variables of a conversation over IP; with IPv6 under both names, which different programs look for."""
+    """Return the variables of a conversation over IP. Those of IPv6 have two names each, as with TCP and TCP6."""
     if peer and ":" not in local[0]:
         return of_ipv4_local(protocol, local) | of_ipv4_peer(protocol, peer)
-    found = {}
+    values = {}
     for side, address in (("LOCAL", local), ("REMOTE", peer)):
         if address:
-            found[side + "IP"], found[side + "PORT"] = address[0], str(address[1])
-    known = {protocol + name: value for name, value in found.items()}
+            values[side + "IP"], values[side + "PORT"] = address[0], str(address[1])
+    variables = {protocol + name: value for name, value in values.items()}
     proto = protocol
     if ":" in local[0]:
         proto = protocol + "6"
-        for side in ("LOCALIP", "REMOTEIP"):  # a link-local address has its interface behind it
-            if side in found:
-                found[side], _, interface = found[side].partition("%")
-                known[protocol + side] = found[side]
+        for side in ("LOCALIP", "REMOTEIP"):  # a link-local address ends in its interface: fe80::1%eth0
+            if side in values:
+                values[side], _, interface = values[side].partition("%")
+                variables[protocol + side] = values[side]
                 if interface:
-                    known[proto + "INTERFACE"] = interface
-        known |= {proto + name: value for name, value in found.items()}
-    known["PROTO"] = proto
+                    variables[proto + "INTERFACE"] = interface
+        variables |= {proto + name: value for name, value in values.items()}
+    variables["PROTO"] = proto
     if peer:
-        known["REMOTE_ADDR"], known["REMOTE_PORT"] = found["REMOTEIP"], found["REMOTEPORT"]
-    return known
+        variables["REMOTE_ADDR"], variables["REMOTE_PORT"] = values["REMOTEIP"], values["REMOTEPORT"]
+    return variables
 
 
 def of_ipv4_local(protocol: str, local: Any) -> dict[str, str]:
-    """Return those of a conversation over IPv4 that are the same whoever it is with."""
+    """Return the variables of a conversation over IPv4 that do not depend on the peer."""
     return {"PROTO": protocol, protocol + "LOCALIP": local[0], protocol + "LOCALPORT": str(local[1])}
 
 
 def of_ipv4_peer(protocol: str, peer: Any) -> dict[str, str]:
-    """Return the others."""
+    """Return the variables of a conversation over IPv4 that depend on the peer."""
     ip, port = peer[0], str(peer[1])
     return {protocol + "REMOTEIP": ip, protocol + "REMOTEPORT": port, "REMOTE_ADDR": ip, "REMOTE_PORT": port}
 
 
 def _of_unix(local: Any, peer: Any) -> dict[str, str]:
-    known = {"PROTO": "IPC"}
+    variables = {"PROTO": "IPC"}
     for name, path in (("LOCALPATH", _path(local)), ("REMOTEPATH", _plain(_path(peer)))):
         if path and "\0" not in path:
-            known["IPC" + name] = known["UNIX" + name] = path
-    return known
+            variables["IPC" + name] = variables["UNIX" + name] = path
+    return variables
 
 
 def _of_credentials(connection: socket.socket) -> dict[str, str]:
-    """Return who the peer was when it connected, unix(7) SO_PEERCRED; the kernel's word, and not the peer's."""
+    """Return the peer's process and user when it connected, as the kernel saw them: unix(7) SO_PEERCRED."""
     try:
         pid, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     except OSError:
@@ -169,11 +170,11 @@ def _of_vsock(local: Any, peer: Any) -> dict[str, str]:
 
 
 def _path(name: Any) -> str:
-    """Return a unix socket's name as text, an abstract one with ``@`` in front; empty when it has none."""
+    """Return the name of a unix socket as text, an abstract one as ``@name``, an unnamed one as an empty string."""
     text = os.fsdecode(name) if name else ""
     return "@" + text[1:] if text[:1] == "\0" else text
 
 
 def _plain(path: str) -> str:
-    """Return `path` if it can be nothing but a path, whatever reads it; otherwise nothing."""
-    return path if path[:1] in ("/", "@") and set(path) <= _PLAIN else ""
+    """Return `path` if it is safe for programs that pass it to a shell, otherwise an empty string."""
+    return path if path[:1] in ("/", "@") and set(path) <= _PLAIN_CHARACTERS else ""

@@ -1,8 +1,8 @@
-"""A unix socket's name in the file system: made, probed and removed without touching anything else.
+"""The file of a unix socket: bound, probed and removed safely in a directory that others can write to.
 
-Every step goes through a descriptor of the directory, and a change of owner through one of the inode itself,
-so that whoever can rename things meanwhile gains nothing. No lock file is left behind: the lock is flock(2) on
-the directory, and two servers that start at once take turns.
+Every step uses a descriptor of the directory, and the owner is changed through a descriptor of the inode, so that an
+attacker gains nothing by renaming files in between. Servers that start at the same time take turns by flock(2) on the
+directory; there is no lock file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-# Promise P25: a second start fails within a second; the lock is held for some microseconds.
+# Promise P25: a second start fails within a second. The lock is held for microseconds only.
 LOCK_SECONDS = 0.8
 _LOCK_RETRY_SECONDS = 0.01
+_SAME_OWNER = (-1, -1)  # chown(2)
 
 
 class BoundPath:
-    """The file that a bind made, and who made it.
+    """The file that a bind created, and the process that did.
 
-    Holds the inode by a descriptor, `pin`, until `unlink`: while that is open the inode's number is nobody else's, and
-    a file of the same number is this one. In a forked child `unlink` does nothing.
+    `pin` is a descriptor of the inode, open until `unlink`. While it is open the kernel does not reuse the inode
+    number, so a file with this number is ours. In a forked child `unlink` does nothing.
     """
 
     __slots__ = ("_pid", "path", "pin")
@@ -46,7 +47,7 @@ class BoundPath:
         return os.fstat(self.pin).st_ino
 
     def unlink(self) -> None:
-        """Remove the file if it is still the one that was made; never raises OSError, and twice is not an error."""
+        """Remove the file if it is still ours. May be called twice; never raises OSError."""
         if os.getpid() != self._pid or self.pin < 0:
             return
         directory, name = os.path.split(self.path)
@@ -62,17 +63,17 @@ def bind_path(
     address: Any,
     *,
     mode: int = -1,
-    owner: tuple[int, int] = (-1, -1),
+    owner: tuple[int, int] = _SAME_OWNER,
     listen: Callable[[], None] | None = None,
     on_stale: Callable[[str], None] | None = None,
 ) -> BoundPath | None:
-    """Bind `sock` to a unix `address`; return the file that was made, or None in the abstract namespace.
+    """Bind `sock` to a unix `address`; return the file that was created, or None in the abstract namespace.
 
-    A socket file on which nobody listens is removed first (`on_stale` is told); one that is alive, and any other
-    kind of file, is an OSError with EADDRINUSE. The file has `mode` (permission bits; -1: what the umask leaves of
-    0777) and `owner` (uid, gid; -1: unchanged) before anyone can connect. `listen` is called under the lock, so that
-    nobody takes a server between its bind and its listen for a dead one. As root, a directory in which others can
-    rename is refused with EPERM. May block for `LOCK_SECONDS`.
+    A stale socket file, which no process listens on, is removed first and reported to `on_stale`. A live one, or any
+    other file, raises OSError with EADDRINUSE. The file has `mode` (permission bits; -1: what the umask leaves of
+    0777) and `owner` (uid, gid; -1: unchanged) before a client can connect. `listen` is called under the lock: between
+    bind and listen the socket would look stale to another server. As root, a directory in which others can rename files
+    is refused with EPERM. May block for `LOCK_SECONDS`.
     """
     path = os.fsdecode(address)
     if not path or path[0] == "\0":
@@ -85,7 +86,8 @@ def bind_path(
         _refuse_unsafe(at, directory)
         with _locked(at):
             _remove_stale(sock, at, name, path, on_stale)
-            bound = _bind(sock, address, at, name, path, mode, owner)
+            _bind(sock, address, mode, owner)
+            bound = BoundPath(path, _pin_and_chown(name, at, mode, owner))
             try:
                 if listen:
                     listen()
@@ -103,7 +105,7 @@ def _split(path: str) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _opened(directory: str) -> Iterator[int]:
-    # O_PATH would do for the *at calls, but not for flock; a directory that cannot be read is locked by nobody.
+    # The *at() calls would accept O_PATH, but flock(2) does not. A directory that we cannot read is not locked.
     try:
         at = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:
@@ -125,7 +127,7 @@ def _locked(at: int) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 raise OSError(errno.EADDRINUSE, "another server is starting there") from None
             time.sleep(_LOCK_RETRY_SECONDS)
-        except OSError:  # EBADF: opened with O_PATH; or a file system without locks
+        except OSError:  # EBADF: opened with O_PATH. Or the file system has no locks
             break
     try:
         yield
@@ -144,41 +146,38 @@ def _refuse_unsafe(at: int, directory: str) -> None:
 
 def _remove_stale(sock: socket.socket, at: int, name: str, path: str, on_stale: Callable[[str], None] | None) -> None:
     try:
-        found = os.stat(name, dir_fd=at, follow_symlinks=False)
+        status = os.stat(name, dir_fd=at, follow_symlinks=False)
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(found.st_mode):
-        kind = "a directory" if stat.S_ISDIR(found.st_mode) else "a file that is not a socket"
+    if not stat.S_ISSOCK(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "a file that is not a socket"
         raise OSError(errno.EADDRINUSE, f"it is {kind}")
     if _is_alive(path, sock.type):
         raise OSError(errno.EADDRINUSE, "a server is listening there")
     again = os.stat(name, dir_fd=at, follow_symlinks=False)
-    if (again.st_dev, again.st_ino) == (found.st_dev, found.st_ino):
+    if (again.st_dev, again.st_ino) == (status.st_dev, status.st_ino):
         os.unlink(name, dir_fd=at)
         if on_stale:
             on_stale(path)
 
 
 def _is_alive(path: str, type: int) -> bool:
-    """Tell whether somebody has the socket at `path`; when in doubt, somebody has."""
+    """Tell whether a process has the socket at `path` bound; an unclear answer counts as yes."""
     with socket.socket(socket.AF_UNIX, type) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
-        except ConnectionRefusedError:  # unix(7): nobody listens, or has it bound
+        except ConnectionRefusedError:  # unix(7): no process listens on it
             return False
-        except OSError:  # EAGAIN: the queue is full; EPROTOTYPE: of another type; EACCES: not ours to know
+        except OSError:  # EAGAIN: its queue is full; EPROTOTYPE: another type; EACCES: no permission to ask
             return True
         return True
 
 
-def _bind(
-    sock: socket.socket, address: Any, at: int, name: str, path: str, mode: int, owner: tuple[int, int]
-) -> BoundPath:
-    changes_owner = owner != (-1, -1)
-    # The inode is made with the socket's own mode less the umask (unix(7), and net/unix/af_unix.c). Until the
-    # owner is right, nobody but root gets more than that.
-    umask = os.umask(0o777 if changes_owner else 0) if mode >= 0 else -1
+def _bind(sock: socket.socket, address: Any, mode: int, owner: tuple[int, int]) -> None:
+    # bind(2) creates the inode with the mode of the socket less the umask: unix(7), net/unix/af_unix.c. A file whose
+    # owner is changed afterwards has no permissions until then.
+    umask = os.umask(0o777 if owner != _SAME_OWNER else 0) if mode >= 0 else -1
     try:
         if mode >= 0:
             os.fchmod(sock.fileno(), mode)
@@ -186,12 +185,16 @@ def _bind(
     finally:
         if umask >= 0:
             os.umask(umask)
+
+
+def _pin_and_chown(name: str, at: int, mode: int, owner: tuple[int, int]) -> int:
+    """Return a descriptor of the socket's inode, which has `owner`, and its `mode` again, afterwards."""
     inode = pin(name, at)
     try:
         if not stat.S_ISSOCK(os.fstat(inode).st_mode):
-            raise OSError(errno.EADDRINUSE, "somebody replaced it while it was made")
-        if changes_owner:
-            # chown(2) and chmod(2) through the descriptor reach this inode and no other.
+            raise OSError(errno.EADDRINUSE, "another process replaced the file")
+        if owner != _SAME_OWNER:
+            # Through the descriptor, chown(2) and chmod(2) change this inode and no other.
             try:
                 os.chown(f"/proc/self/fd/{inode}", *owner)
                 if mode >= 0:
@@ -203,9 +206,9 @@ def _bind(
     except BaseException:
         os.close(inode)
         raise
-    return BoundPath(path, inode)
+    return inode
 
 
 def pin(name: str, at: int | None = None) -> int:
-    """Return a descriptor that holds the inode of `name`, relative to `at`, and follows no link. Raises OSError."""
+    """Return an O_PATH descriptor of `name`, relative to directory `at`; follows no link. Raises OSError."""
     return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)

@@ -64,7 +64,7 @@ def load(settings: Settings) -> Loaded:
     if settings.rlimit:
         path, words = _limited(settings, path)
     _settle_in(settings)
-    base = ucspi.base(os.environ, settings.keep_env, settings.env)
+    base = ucspi.base_environment(os.environ, settings.keep_env, settings.env)
     return Loaded(Program(path, words, base), file)
 
 

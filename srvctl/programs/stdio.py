@@ -107,7 +107,7 @@ class ConnectionStdio(Stdio):
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._family = self.source.family
-        self._local = ucspi.local_of_all(self.source.socket) if self.source.is_own else None
+        self._local = ucspi.fixed_local_address(self.source.socket) if self.source.is_own else None
         self._shares_local = self._local is not None and self._family == socket.AF_INET
         if self._shares_local:
             self.program = self.program.besides(ucspi.of_ipv4_local("TCP", self._local))

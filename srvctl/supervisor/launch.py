@@ -10,7 +10,8 @@ import sys
 from srvctl.cli import banner
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, from_os_error
-from srvctl.listener.listener import Listener, open_listener
+from srvctl.listener.listener import Listener
+from srvctl.listener.open import open_listener
 from srvctl.loader import builtin
 from srvctl.net.address import Family
 from srvctl.runtime import log
@@ -84,7 +85,7 @@ def check(settings: Settings) -> dict[str, str]:
 
 def _resolved(settings: Settings) -> tuple[str, bool]:
     """Return what a worker imports, and whether it is a ready-made handler; a program is found by the worker."""
-    return ("", False) if settings.program else builtin.resolve(settings.handler)
+    return ("", False) if settings.program else builtin.lookup(settings.handler)
 
 
 @contextlib.contextmanager
@@ -114,7 +115,7 @@ def _setup(
         "settings": settings.to_wire(),
         "target": target,
         "is_ready_made": is_ready_made,
-        "is_own": listener.is_own,
+        "is_own": listener.owns_socket,
         "address": listener.address,
         "log_style": style,
         "log_threshold": threshold,

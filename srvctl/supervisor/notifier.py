@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from time import CLOCK_MONOTONIC, clock_gettime
 
@@ -19,7 +18,7 @@ class Notices:
     def __init__(self, address: str, graceful: float) -> None:
         self._address, self._graceful = address, graceful
         self._complaint = ""
-        self.are_read = bool(os.environ.get("NOTIFY_SOCKET"))
+        self.are_read = systemd.has_manager()
 
     def ready(self, workers: Iterable[WorkerProcess], complaint: str = "") -> None:
         """The server serves, for the first time or again; `complaint` stays in its status until the next time."""

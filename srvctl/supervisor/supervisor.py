@@ -153,7 +153,7 @@ class Supervisor:
         if self._setup["is_check"]:
             self._end(None)
             return
-        if self._settings.fd_store and self._listener.is_own:
+        if self._settings.fd_store and self._listener.owns_socket:
             systemd.store(self._listener.socket, systemd.STORED)
         self._notices.ready(self._roster)
         self._watch.begin()
@@ -238,7 +238,7 @@ class Supervisor:
         self._drain_began = monotonic()
         self._notices.stopping()
         if not self._settings.fd_store:  # what is left with the service manager must stay as it is
-            self._listener.seal()
+            self._listener.block_new_peers()
         self._listener.close()
         self.loop.call_at(self._drain_began + self._settings.graceful_timeout + self._patience, self._kill_workers)
         self._roster.drain()

@@ -1,5 +1,6 @@
-"""systemd's protocols: sockets in, notices out. No other module reads these environment variables.
+"""systemd's protocols: inherited sockets, notifications, watchdog, descriptor store, journal.
 
+Only this module reads the environment variables of these protocols:
 LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES: sd_listen_fds(3). NOTIFY_SOCKET: sd_notify(3). JOURNAL_STREAM:
 systemd.exec(5).
 """
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 LISTEN_FDS_START = 3
 
-# The name of our own listening socket in systemd's descriptor store.
+# FDNAME= of our listening socket in the descriptor store of systemd.
 STORED = "srvctl-listener"
 
-# None of these reaches a worker, and so no handler and no program either: they are about this process.
+# These are for this process only. Workers, and so handlers and programs, do not inherit them.
 PRIVATE_VARIABLES = (
     "LISTEN_FDS",
     "LISTEN_PID",
@@ -34,12 +35,12 @@ PRIVATE_VARIABLES = (
 
 
 def is_private(name: str) -> bool:
-    """Tell whether an environment variable is about this process and no other: one of those above, or of their kind."""
+    """Tell whether an environment variable is for this process only: one of `PRIVATE_VARIABLES`, or like them."""
     return name in PRIVATE_VARIABLES or name.startswith(("LISTEN_", "WATCHDOG_"))
 
 
 def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str]:
-    """Return the descriptors that were passed to this very process, by number, with their names."""
+    """Return the names of the descriptors that were passed to this process, by number."""
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     count = environ.get("LISTEN_FDS", "")
@@ -50,14 +51,19 @@ def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str
 
 
 def without_private(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment that a worker gets."""
+    """Return the environment of a worker."""
     return {name: value for name, value in environ.items() if name not in PRIVATE_VARIABLES}
+
+
+def has_manager(environ: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether a service manager reads the notifications of this process."""
+    return bool(environ.get("NOTIFY_SOCKET"))
 
 
 def notify(
     state: str, environ: Mapping[str, str] = os.environ, ancillary: Sequence[tuple[int, int, bytes]] = ()
 ) -> bool:
-    """Tell the service manager, ``READY=1`` and the like; return whether there is one that took it. Never blocks."""
+    """Send `state`, such as ``READY=1``, to the service manager; return whether it was sent. Never blocks."""
     path = environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return False
@@ -69,7 +75,7 @@ def notify(
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float:
-    """Return how long systemd waits for a WATCHDOG=1 of this process, sd_watchdog_enabled(3), or 0 when it does not."""
+    """Return the seconds within which systemd expects a WATCHDOG=1, sd_watchdog_enabled(3), or 0 without a watchdog."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not usec.isdecimal() or (pid and pid != str(os.getpid())):
         return 0.0
@@ -77,14 +83,14 @@ def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float:
 
 
 def store(sock: socket.socket, name: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Leave a copy of `sock` with the service manager, sd_pid_notify_with_fds(3); return whether there is one."""
-    # FDPOLL=0: a listening socket that hangs up is still wanted.
+    """Put a copy of `sock` into the descriptor store, sd_pid_notify_with_fds(3); return whether it was sent."""
+    # FDPOLL=0: keep a listening socket that reports a hang-up.
     message = f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0"
     return notify(message, environ, [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", sock.fileno()))])
 
 
 def drop(name: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Have the service manager let go of what it keeps under `name`."""
+    """Remove the descriptors under `name` from the descriptor store; return whether the request was sent."""
     return notify(f"FDSTOREREMOVE=1\nFDNAME={name}", environ)
 
 
@@ -92,7 +98,7 @@ def is_journal(fd: int, environ: Mapping[str, str] = os.environ) -> bool:
     """Tell whether descriptor `fd` is the stream that systemd connected to the journal."""
     device, _, inode = environ.get("JOURNAL_STREAM", "").partition(":")
     try:
-        found = os.fstat(fd)
+        status = os.fstat(fd)
     except OSError:
         return False
-    return (device, inode) == (str(found.st_dev), str(found.st_ino))
+    return (device, inode) == (str(status.st_dev), str(status.st_ino))

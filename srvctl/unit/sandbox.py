@@ -1,4 +1,4 @@
-"""What the unit of a service keeps it from, but for what it cannot serve without: systemd.exec(5)."""
+"""The sandbox of a service: systemd.exec(5) settings that deny everything but what the server and handler need."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from srvctl.config.settings import Settings
-    from srvctl.loader.builtin import Needs
+    from srvctl.loader.builtin import SandboxNeeds
     from srvctl.net.address import Address, Family
 
-# Directories that systemd makes for a service, and gives to its user, systemd.exec(5); by what they are in.
+# Settings by which systemd creates a directory for the service and gives it to the service's user, by parent directory.
 _OWN_DIRECTORIES = {
     "/run/": "RuntimeDirectory",
     "/var/lib/": "StateDirectory",
     "/var/cache/": "CacheDirectory",
     "/var/log/": "LogsDirectory",
 }
-# What PrivateTmp=, which DynamicUser= implies, and ProtectHome= put out of sight.
+# Hidden by PrivateTmp=, which DynamicUser= implies, and by ProtectHome=.
 _TEMPORARY = ("/tmp", "/var/tmp")
 _HOMES = ("/home", "/root", "/run/user")
 
@@ -56,8 +56,8 @@ SystemCallErrorNumber=EPERM
 """
 
 
-def sandbox(settings: Settings, family: Family, address: Address, needs: Needs, with_socket: bool) -> list[str]:
-    """Return the settings for a service on `address`, whose handler needs `needs`. Raises `UsageError`."""
+def sandbox(settings: Settings, family: Family, address: Address, needs: SandboxNeeds, with_socket: bool) -> list[str]:
+    """Return the settings for a service on `address`; `needs` is what its handler needs. Raises `UsageError`."""
     writes, reads = ([os.path.abspath(directory) for directory in part] for part in (needs.writes, needs.reads))
     if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:
         writes.insert(0, os.path.dirname(os.path.abspath(address.name)))
@@ -75,15 +75,15 @@ def sandbox(settings: Settings, family: Family, address: Address, needs: Needs, 
 
 
 def _hardening(settings: Settings) -> str:
-    """Return the hardening that leaves a worker what it is asked to do: nice(2) and setrlimit(2) are in @resources."""
+    """Return the fixed settings; --nice and --rlimit need system calls of @resources: nice(2) and setrlimit(2)."""
     if settings.rlimit or settings.nice:
         return _HARDENING.replace("~@privileged @resources", "~@privileged")
     return _HARDENING
 
 
 def _places(writes: list[str], reads: list[str]) -> Iterable[str]:
-    """Return what lets the service's user, who has no name, make files in `writes`, and see what is in `reads`."""
-    # PrivateDevices= has a /dev of its own, and ProtectSystem=strict leaves it writable, systemd.exec(5).
+    """Return settings that let the dynamic user create files in `writes` and read files in `reads`."""
+    # PrivateDevices= creates a new /dev, which ProtectSystem=strict leaves writable: systemd.exec(5).
     lines = [_writable(directory) for directory in writes if not _is_in(("/dev",), directory)]
     if any(line.startswith("RuntimeDirectory=") for line in lines):
         lines.append("RuntimeDirectoryPreserve=restart")
@@ -101,7 +101,7 @@ def _writable(directory: str) -> str:
 
 
 def _bound(path: str) -> str:
-    """Return `path` as the source of a bind mount, and its destination; a colon would be between the two."""
+    """Return `path` as source and destination of a bind mount; a colon must be quoted, it separates the two."""
     word = listed(path)
     return f'"{word}"' if ":" in word and not word.startswith('"') else word
 
@@ -118,15 +118,15 @@ def _capabilities(address: Address, with_socket: bool) -> list[str]:
 
 
 def port_number(port: int | str) -> int:
-    """Return a port's number by the name of its service. Raises `UsageError`."""
+    """Return the number of a port or of a service name. Raises `UsageError`."""
     try:
         return port if isinstance(port, int) else socket.getservbyname(port)
     except OSError:
-        raise UsageError("print", f"a unit for port {port!r}", "no such service") from None
+        raise UsageError("print", f"a unit for port {port!r}", "no such service in services(5)") from None
 
 
 def _families(families: Iterable[Family]) -> str:
-    # AF_UNIX is how srvctl talks to its workers, and to systemd.
+    # srvctl talks to its workers and to systemd over AF_UNIX.
     of_ip = {4: ["AF_INET"], 6: ["AF_INET6"], 0: ["AF_INET", "AF_INET6"]}
     words = ["AF_UNIX"]
     for family in families:

@@ -1,6 +1,6 @@
-"""systemd units for a command line: a hardened .service, and the .socket that goes with it. Pure text, nothing is run.
+"""systemd units for a command line: a sandboxed .service and its .socket, as text.
 
-systemd.service(5), systemd.socket(5). What the service is kept from is in `srvctl.unit.sandbox`.
+systemd.service(5), systemd.socket(5). The settings of the sandbox are in `srvctl.unit.sandbox`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from srvctl.config.options import OPTIONS
 from srvctl.config.rules import DEFAULT_MAX
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError
-from srvctl.loader.builtin import Needs, needs_of
+from srvctl.loader.builtin import SandboxNeeds, needs_of
 from srvctl.net.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
 from srvctl.unit.sandbox import port_number, sandbox
 from srvctl.unit.syntax import is_unwritable, percent, quoted
@@ -23,23 +23,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.net.address import Address
 
-# Type=notify-reload came with 253. Before that, systemctl reload is a HUP that nobody waits for.
+# Type=notify-reload needs systemd 253. Before that, systemctl reload sends a HUP and does not wait for the reload.
 NOTIFY_RELOAD_VERSION = 253
 WATCHDOG_SECONDS = 30
-# What is left to do behind a drain that took all of its time.
+# For what follows a drain that has taken all of --graceful-timeout.
 STOP_MARGIN_SECONDS = 10
 
-# systemd.unit(5): what the name of a unit may be made of.
+# Characters of a unit's name, systemd.unit(5).
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 
-# A restart mends none of these: the command line is wrong, it is forbidden, the handler does not load.
-_UNMENDABLE = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
+# A restart cannot fix these: wrong command line, no permission, handler that does not load.
+_FATAL_STATUSES = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
 
 
 def units(settings: Settings, name: str, with_socket: bool, systemd_version: int) -> dict[str, str]:
-    """Return the units for `settings`, by file name.
+    """Return the text of each unit, by file name.
 
-    A ready-made handler is asked what it needs. Raises `UsageError` for what no unit can have, and `LoadError`.
+    Imports a ready-made handler, to ask it what it needs. Raises `UsageError` for what a unit cannot express, and
+    `LoadError`.
     """
     family = Family.named(settings.family)
     if family is Family.FD:
@@ -48,19 +49,19 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
     if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
     is_stream = family.type is not socket.SOCK_DGRAM
-    needs = Needs() if settings.program else needs_of(settings.handler, is_stream, settings.set)
+    needs = SandboxNeeds() if settings.program else needs_of(settings.handler, is_stream, settings.set)
     for text in (settings.address, settings.handler, *settings.program, os.getcwd(), *needs.writes, *needs.reads):
         if any(is_unwritable(character) for character in text):
             raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
-    kept = sandbox(settings, family, address, needs, with_socket)
-    made = {f"{name}.service": _service(settings, family, kept, name, with_socket, systemd_version)}
+    sandbox_lines = sandbox(settings, family, address, needs, with_socket)
+    files = {f"{name}.service": _service(settings, family, sandbox_lines, name, with_socket, systemd_version)}
     if with_socket:
-        made[f"{name}.socket"] = _socket(settings, family, address, name)
-    return made
+        files[f"{name}.socket"] = _socket(settings, family, address, name)
+    return files
 
 
 def default_name(settings: Settings) -> str:
-    """Return a name for the units: srvctl, the family, and the handler's or the program's own name."""
+    """Return a name for the units: srvctl, the family, and the name of the handler or program."""
     if settings.program:
         file = os.path.basename(settings.program[0]).partition(".")[0]
         own = "".join(character for character in file if character in _NAME_CHARACTERS)
@@ -70,7 +71,7 @@ def default_name(settings: Settings) -> str:
 
 
 def _service(
-    settings: Settings, family: Family, kept: list[str], name: str, with_socket: bool, systemd_version: int
+    settings: Settings, family: Family, sandbox_lines: list[str], name: str, with_socket: bool, systemd_version: int
 ) -> str:
     is_ip = family.domain == "ip"
     reloads = systemd_version >= NOTIFY_RELOAD_VERSION
@@ -86,13 +87,13 @@ def _service(
         *([] if reloads else ["ExecReload=kill -HUP $MAINPID"]),
         f"WorkingDirectory={percent(os.getcwd())}",
         "Restart=on-failure",
-        "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _UNMENDABLE),
+        "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _FATAL_STATUSES),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
         f"WatchdogSec={WATCHDOG_SECONDS}",
         f"TimeoutStopSec={settings.graceful_timeout + STOP_MARGIN_SECONDS:.15g}",
         "KillMode=mixed",
         *([] if with_socket else ["FileDescriptorStoreMax=1"]),
-        *kept,
+        *sandbox_lines,
         "[Install]",
         "WantedBy=multi-user.target",
     ]
@@ -105,19 +106,19 @@ def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
     words += ["fd", name] if with_socket else [settings.family, settings.address]
     if settings.model != ("fork" if settings.program else "sync"):
         words.append(f"--{settings.model}")
-    most = settings.workers if settings.model == "sync" else DEFAULT_MAX[settings.model]
+    default_limit = settings.workers if settings.model == "sync" else DEFAULT_MAX[settings.model]
     for option in OPTIONS:
         value = getattr(settings, option.name)
         is_sockets = with_socket and option.group == "Socket"
         if value == option.default or is_sockets or option.name in ("announce", "fd_store"):
             continue
-        if option.name == "max_connections" and (value == most or settings.datagram_wait):
+        if option.name == "max_connections" and (value == default_limit or settings.datagram_wait):
             continue
         if option.flag:
             words.append(option.long_flag)
         else:
-            for one in value if option.multiple else [value]:
-                words += [option.long_flag, option.text_of(one)]
+            for item in value if option.multiple else [value]:
+                words += [option.long_flag, option.text_of(item)]
     if not with_socket:
         words.append("--fd-store")
     return [*words, "--", *settings.program] if settings.program else [*words, settings.handler]

@@ -1,4 +1,4 @@
-"""How units are written: words, lists and specifiers, as systemd.syntax(7) and systemd.service(5) read them."""
+"""Unit file syntax: quoting of words and lists, and specifiers: systemd.syntax(7), systemd.service(5)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 
 def quoted(word: str) -> str:
-    """Return `word` as one argument of ExecStart=."""
-    escaped = "".join(_escape(character) for character in word).replace("$", "$$")  # environment variables
-    return _in_quotes(word, escaped)
+    """Return `word` quoted as one argument of ExecStart=."""
+    escaped = "".join(_escape(character) for character in word)
+    return _in_quotes(word, escaped.replace("$", "$$"))  # a single $ begins a variable
 
 
 def listed(word: str) -> str:
-    """Return `word` as one of a list, where nothing is taken from the environment."""
+    """Return `word` quoted as one item of a list, where systemd replaces no environment variables."""
     return _in_quotes(word, "".join(_escape(character) for character in word))
 
 
@@ -24,7 +24,7 @@ def _in_quotes(word: str, escaped: str) -> str:
 def _escape(character: str) -> str:
     if character in '"\\':
         return "\\" + character
-    if character == "%":  # specifiers
+    if character == "%":  # % begins a specifier
         return "%%"
     if is_unwritable(character):
         return f"\\x{os.fsencode(character)[0]:02x}"
@@ -32,10 +32,10 @@ def _escape(character: str) -> str:
 
 
 def is_unwritable(character: str) -> bool:
-    """Tell whether no unit can have it as it is: a control character, or what stands for a byte that is not UTF-8."""
+    """Tell whether a unit cannot contain `character`: a control character, or a byte that is not UTF-8."""
     return character < " " or character == "\x7f" or "\udc80" <= character <= "\udcff"
 
 
 def percent(text: str) -> str:
-    """Return `text` for a setting that is one text to its end, where only specifiers mean anything."""
+    """Return `text` for a setting that takes the whole line, where only specifiers need escaping."""
     return text.replace("%", "%%")

@@ -85,7 +85,7 @@ def test_the_ready_made_handlers_are_listed_with_a_line_on_each(served, capsys) 
     lines = capsys.readouterr().out.splitlines()
     names = ["append", "chargen", "daytime", "discard", "echo", "proxy", "qotd", "static", "syslog", "time"]
     assert [line.split()[0] for line in lines] == names
-    assert "echo     Send back whatever comes (RFC 862)." in lines
+    assert "echo     Send back everything that the client sends (RFC 862)." in lines
 
 
 def test_a_broken_handler_of_another_package_does_not_end_the_list(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -320,7 +320,7 @@ def test_handlers_lists_all_that_are_installed_with_a_line_on_each(place: Path, 
     completed = run("handlers", cwd=place, env=other_package)
     assert completed.returncode == 0, completed.stderr
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in completed.stdout.splitlines()}
-    assert lines["echo"] == "Send back whatever comes (RFC 862)."
+    assert lines["echo"] == "Send back everything that the client sends (RFC 862)."
     assert {"chargen", "daytime", "discard", "echo", "qotd", "time"} <= lines.keys()
     assert lines["shout"] == "Send a line back in capitals. (other-package)"
     assert lines["shoutmodule"] == "Handlers of somebody else's. (other-package)"

@@ -16,15 +16,15 @@ from tests.launched import COMMAND, PATIENCE, clean_environment, receive_all, ru
 from tests.promises.faults import as_somebody_else
 
 MODELS = ("--sync", "--threads", "--fork")
-NOT_MADE = "there is no such file, and none can be made"
+NOT_MADE = "there is no such file, and it cannot be created"
 
 # The words behind the address, the exit status, and the line behind "srvctl: error: cannot ".
 WRONG = [
     ("tcp proxy", 2, "set to='': expected FAMILY://ADDRESS, such as "),
     ("tcp --set to=http://x:80 proxy", 2, "set to='http://x:80': expected FAMILY://ADDRESS, such as "),
     ("tcp --set to=tcp://::1:80 proxy", 2, "set to='tcp://::1:80': an IPv6 address is written in brackets, "),
-    ("tcp --set to=udp://x:53 proxy", 2, "set to='udp://x:53': this socket is for a stream, and that address for "),
-    ("udp --set to=tcp://x:80 proxy", 2, "set to='tcp://x:80': this socket is for datagrams, and that address for "),
+    ("tcp --set to=udp://x:53 proxy", 2, "set to='udp://x:53': the server's socket is for a stream, and that address"),
+    ("udp --set to=tcp://x:80 proxy", 2, "set to='tcp://x:80': the server's socket is for datagrams, and that address"),
     ("tcp --set to=tcp://x:80 --set connect_timeout=0 proxy", 2, "set connect_timeout=0: expected a number of "),
     ("tcp --set file=missing/out append", 78, f"open 'missing/out': {NOT_MADE}"),
     ("udp --set file=missing/out append", 78, f"open 'missing/out': {NOT_MADE}"),
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_made_any_more_fails_the_conversation_and_not_the_
     server = launch("unix", "front", model, "--set", "file=logs/out", "append")
     (place / "logs").rmdir()
     send(server, b"lost\n")
-    assert "cannot make logs/out: No such file or directory" in server.wait_for_log("handler failed")
+    assert "cannot create logs/out: No such file or directory" in server.wait_for_log("handler failed")
     (place / "logs").mkdir()
     send(server, b"kept\n")
     assert (place / "logs" / "out").read_bytes() == b"kept\n"

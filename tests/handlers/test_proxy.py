@@ -277,7 +277,7 @@ def test_records_and_a_stream_do_not_mix(launch, listening):
     server = launch("unix-seqpacket", "front", "--set", f"to={upstream.address}", "proxy")
     with server.connect() as client:
         assert client.recv(1) == b""
-    server.wait_for_log("records would not stay the records they were")
+    server.wait_for_log("the boundaries of records would be lost")
 
 
 def test_without_room_for_a_pipe_it_goes_on_as_it_began(monkeypatch):
@@ -559,7 +559,7 @@ def test_an_upstream_that_is_not_there_is_logged(datagrams, model):
     upstream.close()
     with server.connect() as client:
         client.send(b"?")
-        server.wait_for_log(f"cannot ask udp://127.0.0.1:{address[1]}: Connection refused")
+        server.wait_for_log(f"cannot send to udp://127.0.0.1:{address[1]}: Connection refused")
 
 
 # --- options

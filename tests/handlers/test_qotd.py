@@ -35,12 +35,12 @@ def test_a_request_that_is_shorter_than_the_quote_gets_none(serve, connect):
 
 def test_it_is_shorter_than_512_characters():
     """RFC 865's limit holds for a quote that the operator made longer."""
-    assert len(qotd.todays("x" * 600, "")) == 511
+    assert len(qotd.todays_quote("x" * 600, "")) == 511
 
 
 def test_lines_end_as_on_the_network_and_are_ascii():
     """RFC 865 allows printing characters of ASCII, spaces, and carriage returns with line feeds."""
-    assert qotd.todays("one\ntw\N{LATIN SMALL LETTER O WITH DIAERESIS}\n", "") == b"one\r\ntw?\r\n"
+    assert qotd.todays_quote("one\ntw\N{LATIN SMALL LETTER O WITH DIAERESIS}\n", "") == b"one\r\ntw?\r\n"
 
 
 def test_a_file_has_a_quote_for_each_day(tmp_path, monkeypatch):
@@ -50,13 +50,13 @@ def test_a_file_has_a_quote_for_each_day(tmp_path, monkeypatch):
     told = []
     for day in range(3):
         monkeypatch.setattr(time, "time", lambda day=day: 86400.0 * day + 1)
-        told.append(qotd.todays("unused", str(file)))
+        told.append(qotd.todays_quote("unused", str(file)))
     assert told == [b"Monday's\r\n", b"Tuesday's,\r\nof two lines\r\n", b"Monday's\r\n"]
     file.write_text("edited")
-    assert qotd.todays("unused", str(file)) == b"edited\r\n"
+    assert qotd.todays_quote("unused", str(file)) == b"edited\r\n"
 
 
 def test_a_file_without_quotes_leaves_the_quote(tmp_path):
     """An empty file is no reason to fail."""
     (tmp_path / "empty").touch()
-    assert qotd.todays("the quote", str(tmp_path / "empty")) == b"the quote\r\n"
+    assert qotd.todays_quote("the quote", str(tmp_path / "empty")) == b"the quote\r\n"

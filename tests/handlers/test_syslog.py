@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from srvctl.errors import UsageError
 from srvctl.handlers import syslog
-from srvctl.handlers.syslog.frames import Frames
+from srvctl.handlers.syslog.frames import FrameReader
 from srvctl.handlers.syslog.message import FACILITIES, SEVERITIES, as_json, as_text, parse
 from tests.launched import PATIENCE, wait_until
 
@@ -166,7 +166,7 @@ def test_whatever_comes_is_one_printable_line(raw, is_local):
 
 def frames(*pieces, longest=100):
     """Return the messages of a stream that comes in these pieces."""
-    reader = Frames(None, longest)
+    reader = FrameReader(None, longest)
     found = [message for piece in pieces for message in reader.feed(piece)]
     return found + reader.end()
 
@@ -191,10 +191,10 @@ def test_what_is_too_long_is_cut_off_and_harms_no_other():
     assert frames(b"<1>" + b"x" * 1000, b"x" * 1000, b"y\n<2>next\n", longest=10) == [b"<1>xxxxxxx...", b"<2>next"]
     assert frames(b"<1>" + b"x" * 1000 + b"\n<2>next\n", longest=10) == [b"<1>xxxxxxx...", b"<2>next"]
     assert frames(b"1003 <1>" + b"x" * 500, b"x" * 500, b"8 <2>next\n", longest=10) == [b"<1>xxxxxxx...", b"<2>next"]
-    reader = Frames(None, 10)
+    reader = FrameReader(None, 10)
     for _ in range(100):
         reader.feed(b"x" * 65536)
-        assert len(reader._kept) <= 10
+        assert len(reader._rest) <= 10
 
 
 def test_what_is_left_at_the_end_is_a_message():
@@ -222,11 +222,11 @@ def test_the_frames_do_not_depend_on_how_they_come(messages, sizes):
 @given(st.lists(st.binary(max_size=60)), st.integers(1, 30))
 def test_no_stream_makes_it_keep_much_or_fail(pieces, longest):
     """Whatever it is."""
-    reader = Frames(None, longest)
+    reader = FrameReader(None, longest)
     for piece in pieces:
         for message in reader.feed(piece):
             assert 0 < len(message) <= longest + 3
-        assert len(reader._kept) <= longest + 16
+        assert len(reader._rest) <= longest + 16
     reader.end()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from srvctl.listener.fd_store import path_of, take_stored
+from srvctl.listener.fd_store import path_of, take_from_fd_store
 from srvctl.systemd import protocol as systemd
 
 
@@ -56,7 +56,7 @@ def is_open(number: int) -> bool:
 def test_the_wanted_one_is_taken(passed, dropped: list[str], sock: socket.socket) -> None:  # type: ignore[no-untyped-def]
     """It is the caller's, and no program gets it; the store keeps its own for the next time."""
     (number,) = passed(srvctl_listener=sock)
-    taken = take_stored(lambda candidate: True)
+    taken = take_from_fd_store(lambda candidate: True)
     assert taken is not None
     assert taken.detach() == number
     assert not os.get_inheritable(number)
@@ -66,7 +66,7 @@ def test_the_wanted_one_is_taken(passed, dropped: list[str], sock: socket.socket
 def test_one_that_is_not_wanted_is_closed_and_dropped(passed, dropped: list[str], sock: socket.socket) -> None:  # type: ignore[no-untyped-def]
     """Kept any longer, it would hold its port."""
     (number,) = passed(srvctl_listener=sock)
-    assert take_stored(lambda candidate: False) is None
+    assert take_from_fd_store(lambda candidate: False) is None
     assert not is_open(number)
     assert dropped == [systemd.STORED]
 
@@ -74,7 +74,7 @@ def test_one_that_is_not_wanted_is_closed_and_dropped(passed, dropped: list[str]
 def test_what_has_another_name_is_left_alone(passed, dropped: list[str], sock: socket.socket) -> None:  # type: ignore[no-untyped-def]
     """Descriptors of a .socket unit come the same way, and are none of ours."""
     (number,) = passed(web=sock)
-    assert take_stored(lambda candidate: True) is None
+    assert take_from_fd_store(lambda candidate: True) is None
     assert is_open(number)
     assert dropped == []
 
@@ -82,14 +82,14 @@ def test_what_has_another_name_is_left_alone(passed, dropped: list[str], sock: s
 def test_nothing_is_dropped_where_nothing_is_stored(passed, dropped: list[str]) -> None:  # type: ignore[no-untyped-def]
     """The first start has nothing to give up."""
     passed()
-    assert take_stored(lambda candidate: True) is None
+    assert take_from_fd_store(lambda candidate: True) is None
     assert dropped == []
 
 
 def test_the_first_that_is_wanted_is_taken_of_several(passed, dropped: list[str], sock: socket.socket) -> None:  # type: ignore[no-untyped-def]
     """The others are closed."""
     first, second, third = passed(srvctl_listener1=sock, srvctl_listener2=sock, srvctl_listener3=sock)
-    taken = take_stored(lambda candidate: candidate.fileno() == second)
+    taken = take_from_fd_store(lambda candidate: candidate.fileno() == second)
     assert taken is not None
     assert taken.detach() == second
     assert not is_open(first)
@@ -100,7 +100,7 @@ def test_what_is_no_socket_is_given_up(passed, dropped: list[str], tmp_path: Pat
     """Whoever put that there."""
     with (tmp_path / "file").open("wb") as file:
         passed(srvctl_listener=file.fileno())
-    assert take_stored(lambda candidate: True) is None
+    assert take_from_fd_store(lambda candidate: True) is None
     assert dropped == [systemd.STORED]
 
 

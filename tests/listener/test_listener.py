@@ -17,8 +17,9 @@ import pytest
 
 from srvctl.config.settings import Settings
 from srvctl.errors import AddressError, ExitStatus, LaunchError, NoPermission, UsageError
-from srvctl.listener import listener
-from srvctl.listener.listener import Listener, open_listener
+from srvctl.listener.listener import Listener
+from srvctl.listener.open import open_listener
+from srvctl.systemd import protocol as systemd
 
 Open = Callable[..., Listener]
 
@@ -106,7 +107,7 @@ def test_without_ipv6_tcp_is_ipv4_alone(listen: Open, monkeypatch: pytest.Monkey
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
         return make(domain, *rest, **more)
 
-    monkeypatch.setattr(listener.socket, "socket", without)
+    monkeypatch.setattr(socket, "socket", without)
     assert listen("tcp", ":0").address.startswith("tcp://0.0.0.0:")
     with pytest.raises(AddressError, match="cannot bind tcp6 :0: address family not supported"):
         listen("tcp6", ":0")
@@ -208,7 +209,7 @@ def test_a_port_below_1024_says_what_it_needs(listen: Open, monkeypatch: pytest.
         def bind(self, address: Any) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(listener.socket, "socket", Refused)
+    monkeypatch.setattr(socket, "socket", Refused)
     with pytest.raises(NoPermission, match="permission denied; a port below 1024 needs CAP_NET_BIND_SERVICE"):
         listen("tcp", ":80")
 
@@ -301,9 +302,9 @@ def test_an_inherited_socket_is_taken_as_it_is(listen: Open, tmp_path: Path, kin
         os.set_inheritable(passed, True)
         listener = listen("fd", str(passed))
         assert (listener.socket.family, listener.socket.type) == (socket.AF_UNIX, kind)
-        assert (listener.is_own, listener.is_stream) == (False, kind != socket.SOCK_DGRAM)
+        assert (listener.owns_socket, listener.is_stream) == (False, kind != socket.SOCK_DGRAM)
         assert not os.get_inheritable(listener.socket.fileno())
-        listener.seal()
+        listener.block_new_peers()
         listener.close()
         listener.unlink()
         with socket.socket(socket.AF_UNIX, kind) as client:
@@ -313,11 +314,11 @@ def test_an_inherited_socket_is_taken_as_it_is(listen: Open, tmp_path: Path, kin
 def test_a_socket_is_found_by_its_name(listen: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """In LISTEN_FDNAMES."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
-        monkeypatch.setattr(listener.systemd, "listen_descriptors", lambda: {3: "other", os.dup(sock.fileno()): "web"})
+        monkeypatch.setattr(systemd, "listen_descriptors", lambda: {3: "other", os.dup(sock.fileno()): "web"})
         assert listen("fd", "web").socket.getsockname() == sock.getsockname()
         with pytest.raises(AddressError, match=r"no such name in LISTEN_FDNAMES \(other, web\)"):
             listen("fd", "nope")
-        os.close(next(fd for fd, name in listener.systemd.listen_descriptors().items() if name == "web"))
+        os.close(next(fd for fd, name in systemd.listen_descriptors().items() if name == "web"))
 
 
 def test_without_names_a_name_is_told_that_there_are_none(listen: Open) -> None:
@@ -359,7 +360,7 @@ def test_a_sealed_listener_keeps_who_is_queued_and_lets_nobody_in(listen: Open, 
     sockaddr = listener.socket.getsockname()
     with socket.socket(listener.socket.family) as queued, socket.socket(listener.socket.family) as late:
         queued.connect(sockaddr)
-        listener.seal()
+        listener.block_new_peers()
         late.setblocking(False)
         assert late.connect_ex(sockaddr) in (errno.EINPROGRESS, errno.ECONNREFUSED)
         listener.socket.setblocking(False)

@@ -100,7 +100,7 @@ def test_attributes_are_set(load) -> None:  # type: ignore[no-untyped-def]
         ("myapp:not_a_handler", "it is not a handler: int objects cannot be called; expected "),
         ("myapp:two_arguments", "it is not a handler: it takes 2 arguments; expected "),
         ("nope.py:Echo", "there is no file '/"),
-        ("myapp.py", "expected a name behind it"),
+        ("myapp.py", "expected FILE.py:NAME"),
         ("1x:Echo", "'1x' is not the name of a module"),
         (":Echo", "'' is not the name of a module"),
         ("nope", "expected MODULE:NAME, or a ready-made handler"),
@@ -142,7 +142,7 @@ def test_whatever_can_be_called_with_three_arguments_is_a_handler(load, place: P
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        ("async def handler(a, b, c): pass", "a coroutine function is not called but awaited"),
+        ("async def handler(a, b, c): pass", "a coroutine function has to be awaited"),
         ("def handler(): pass", "it takes 0 arguments"),
         ("def handler(a, b, c, d): pass", "it takes 4 arguments"),
         ("def handler(a, b=1): pass", "it takes 1 to 2 arguments"),

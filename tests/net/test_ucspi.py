@@ -31,7 +31,7 @@ names = st.sampled_from(
 @given(environ=st.dictionaries(names, text), keeps_all=st.booleans())
 def test_what_is_about_somebody_else_is_never_inherited(environ: dict[str, str], keeps_all: bool) -> None:
     """Whatever else is kept."""
-    kept = ucspi.base(environ, keeps_all, ())
+    kept = ucspi.base_environment(environ, keeps_all, ())
     allowed = {"PATH", "HOME", "LC_ALL"} | ({"SECRET"} if keeps_all else set())
     assert kept == {name: value for name, value in environ.items() if name in allowed}
 
@@ -39,7 +39,7 @@ def test_what_is_about_somebody_else_is_never_inherited(environ: dict[str, str],
 def test_an_assignment_adds_or_passes_on() -> None:
     """A variable that is not there is not passed on."""
     given_ = (("A", None), ("B", None), ("C", "c"), ("PATH", "/mine"))
-    assert ucspi.base({"A": "a", "PATH": "/x"}, False, given_) == {"A": "a", "C": "c", "PATH": "/mine"}
+    assert ucspi.base_environment({"A": "a", "PATH": "/x"}, False, given_) == {"A": "a", "C": "c", "PATH": "/mine"}
 
 
 @given(st.binary(max_size=107) | st.binary(max_size=106).map(lambda name: b"\0" + name))
@@ -105,7 +105,7 @@ def test_the_local_address_of_a_connection_is_the_listener_s_unless_that_has_all
     with socket.socket(family) as listener:
         if address:
             listener.bind(address)
-        local = ucspi.local_of_all(listener)
+        local = ucspi.fixed_local_address(listener)
         assert (local is not None) == is_known
         if not is_known:
             return

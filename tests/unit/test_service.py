@@ -470,8 +470,8 @@ def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeyp
         file: str = ""
 
         @classmethod
-        def needs(cls) -> builtin.Needs:
-            return builtin.Needs(writes=(cls.file,), connects=(Family.VSOCK,))
+        def needs(cls) -> builtin.SandboxNeeds:
+            return builtin.SandboxNeeds(writes=(cls.file,), connects=(Family.VSOCK,))
 
     class Datagram:
         def needs(self) -> None:
@@ -492,7 +492,7 @@ def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeyp
 
 def test_a_name_that_is_no_service_has_no_unit(refused: Print) -> None:
     """A port by name has to be one."""
-    assert refused("tcp", ":nosuchservice").endswith("no such service")
+    assert refused("tcp", ":nosuchservice").endswith("no such service in services(5)")
 
 
 def test_a_descriptor_has_no_unit(refused: Print) -> None:
