@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import srvctl
+from srvctl.cli import banner
 from srvctl.cli.errors import from_click, report
 from srvctl.cli.family import FamilyCommand, Run
 from srvctl.config.option import Option
@@ -109,7 +110,7 @@ def _frequent_options() -> Iterable[tuple[str, str]]:
 
 
 def _serve(settings: Settings) -> int:
-    return int(launch(settings))
+    return int(launch(settings, show_banner=banner.show))
 
 
 def _check(settings: Settings) -> None:

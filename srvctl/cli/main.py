@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from srvctl.cli import parser
+from srvctl.cli import banner, parser
 from srvctl.cli.errors import report
 from srvctl.errors import ExitStatus, LaunchError
 from srvctl.net.address import Family
@@ -34,7 +34,7 @@ def run(argv: Sequence[str] | None = None, booted: WorkerProcess | None = None) 
     try:
         if _is_server(words):
             settings, _ = parser.parse(words[0], words[1:])
-            return int(launch(settings, booted))
+            return int(launch(settings, booted, banner.show))
         from srvctl.cli import commands  # with click
 
         return commands.run(words)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 GROUP = "srvctl.handlers"
 
+# Our own, which are found without looking through everything that is installed: 40 ms of a start. Nobody else's handler
+# takes the place of one of them.
+OWN = frozenset(("append", "chargen", "daytime", "discard", "echo", "proxy", "qotd", "static", "syslog", "time"))
+
 # Names of handlers in 0.1.0, and their names now.
 RENAMED = {"sink": "append"}
 
@@ -47,6 +51,8 @@ def lookup(handler: str) -> tuple[str, bool]:
     """
     if not handler.isidentifier():
         return handler, False
+    if handler in OWN:
+        return f"{GROUP}.{handler}", True
     points = installed()
     for point in points:
         if point.name == handler:

@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 
-from srvctl.cli import banner
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, from_os_error
 from srvctl.listener.listener import Listener
@@ -22,17 +21,22 @@ from srvctl.systemd import protocol as systemd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from srvctl.supervisor.worker_process import WorkerProcess
 
 
-def launch(settings: Settings, booted: WorkerProcess | None = None) -> ExitStatus:
+def launch(
+    settings: Settings,
+    booted: WorkerProcess | None = None,
+    show_banner: Callable[[str, list[str], str, str, Settings], None] | None = None,
+) -> ExitStatus:
     """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
 
     Takes over the signals and the log of the process, and closes standard output when it has announced. `booted` is a
-    worker that waits to be told; it stays the caller's until it is.
+    worker that waits to be told; it stays the caller's until it is. `show_banner` shows a person at a terminal what is
+    served: the address, the parts of the server, the handler or program, its file, and the settings.
     """
     if upgrade.is_rehearsal():
         return ExitStatus.OK  # the command line is read, everything is imported
@@ -49,7 +53,7 @@ def launch(settings: Settings, booted: WorkerProcess | None = None) -> ExitStatu
         setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
 
         def on_ready(said: dict[str, Any]) -> None:
-            _tell(settings, listener, said, style)
+            _tell(settings, listener, said, show_banner if style == "terminal" else None)
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attend(supervisor.loop)
@@ -132,10 +136,15 @@ def _log_style(settings: Settings) -> tuple[str, int]:
     return "terminal" if log.to_terminal() else "text", threshold
 
 
-def _tell(settings: Settings, listener: Listener, said: dict[str, Any], style: str) -> None:
+def _tell(
+    settings: Settings,
+    listener: Listener,
+    said: dict[str, Any],
+    show_banner: Callable[[str, list[str], str, str, Settings], None] | None,
+) -> None:
     """Tell everyone who waits for it that the server is ready."""
-    if style == "terminal" and not settings.quiet:
-        banner.show(listener.address, said["parts"], settings.target_text, said["file"], settings)
+    if show_banner and not settings.quiet:
+        show_banner(listener.address, said["parts"], settings.target_text, said["file"], settings)
     else:
         log.listening(listener.address, said["name"], settings.target_text, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:

@@ -36,7 +36,7 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """The error line is the last line."""
 
-    def launch(settings: Settings, booted: None) -> ExitStatus:
+    def launch(settings: Settings, booted: None, show_banner: object) -> ExitStatus:
         raise LoadError("load", "handler 'x'", "it failed", "frame 1\nframe 2\n")
 
     monkeypatch.setattr(main, "launch", launch)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from srvctl.loader.attributes import declared_attributes
+from srvctl.loader.builtin import OWN
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "man" / "srvctl-handlers.7"
@@ -87,6 +88,7 @@ def test_each_ready_made_handler_says_what_it_is_in_one_line(name):
 def test_each_ready_made_handler_is_named_alike_everywhere():
     """The word, the module, and the file."""
     assert {name: f"srvctl.handlers.{name}" for name in READY_MADE} == READY_MADE
+    assert set(READY_MADE) == OWN
     modules = {path.stem for path in (CHECKOUT / "handlers").glob("*.py")}
     folders = {path.parent.name for path in (CHECKOUT / "handlers").glob("*/__init__.py")}
     assert modules | folders == {*READY_MADE, "__init__", "shared"}
