@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import clients, idle, needs, report
+from tests.bench import calls, clients, idle, needs, report
 from tests.bench.__main__ import main
 from tests.bench.clients import WrongError
 from tests.bench.figures import Figures
@@ -167,3 +167,13 @@ def test_a_small_run_prints_the_tables():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "srvctl --sync" in done.stdout
     assert "at least 1.1 x stdlib sync" in done.stdout
+
+
+@pytest.mark.parametrize("row", ["tcp --threads", "tcp --fork", "udp --sync"])
+def test_the_calls_of_a_conversation_are_counted_alike_twice(row):
+    """In the worker, its threads and its children; a row has the handler, and its functions add up."""
+    first, second = calls.measure(sys.executable, row, 20), calls.measure(sys.executable, row, 20)
+    assert first["calls"] == pytest.approx(second["calls"], abs=3)
+    assert first["echo.py:handle"] == 1
+    functions = sum(count for name, count in first.items() if ":" in name)
+    assert functions == pytest.approx(first["calls"], abs=0.2)

@@ -262,7 +262,16 @@ def conversation_began(peer: str) -> None:
 def conversation_ended(peer: str, seconds: float, received: int, sent: int, how: str, is_datagram: bool) -> None:
     # A datagram that was answered is not news: at 100,000 of them a second the log would be the load.
     priority = DEBUG if is_datagram and how == "done" else INFO
-    _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
+    if _sink is None or priority > _threshold:
+        return
+    is_plain = peer.isascii() and peer.isprintable() and 0 < len(peer) <= FIELD_MAX and _NEEDS_QUOTES.isdisjoint(peer)
+    if _style != "text" or not is_plain:
+        _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
+        return
+    # What `_event` would make of it, written out: there is one such line for each connection.
+    fields = f"peer={peer} seconds={seconds:.3f} received={received} sent={sent} how={how}"
+    line = f"{_timestamp()} {_NAMES[priority]} ended {fields}\n"
+    _sink.write(line.encode("ascii"))
 
 
 def program_ended(

@@ -166,10 +166,10 @@ class ForkPool(Executor):
             conversation.outcome, conversation.signal_name = Outcome.KILLED, signal.Signals(os.WTERMSIG(status)).name
         elif os.waitstatus_to_exitcode(status) and conversation.meter[HANDLER_OUTCOME] == DONE:
             conversation.meter[HANDLER_OUTCOME] = FAILED
-        meter = conversation.meter
+        if isinstance(meter := conversation.meter, memoryview):
+            conversation.meter = meter.tolist()  # which stays as it is when the next child writes to that one
+            self.shared.release(meter)
         self._closing.end(conversation)
-        self._closing.counters.flush()
-        self.shared.release(meter)
         self._fork_soon()
         self._acceptor.on_room()
 

@@ -82,8 +82,11 @@ class LeaderFollowers(Executor):
         super().close()
 
     def wait(self) -> None:
-        """Close the gate unless a thread is left that stands in it; the threads are left to the process."""
-        if self._gate and not self._running:
+        """Close the gate and end the threads, unless one still runs: then all are left to the process."""
+        if self._running:
+            return
+        self._pool.join()
+        if self._gate:
             self._gate.close()
             self._gate = None
 

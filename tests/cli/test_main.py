@@ -59,7 +59,7 @@ def test_a_server_starts_without_click() -> None:
     script = (
         "import sys\n"
         "from srvctl.cli import main\n"
-        "main.launch = lambda settings, booted: 0\n"
+        "main.launch = lambda settings, booted, show_banner: 0\n"
         "status = main.run(['tcp', ':0', '--announce', '--idle-timeout', '5', 'echo'])\n"
         "print(status, sorted({'click', 'rich', 'inspect', 'shlex'} & set(sys.modules)))\n"
     )

@@ -368,3 +368,15 @@ def test_what_escapes_is_loaded_before_anything_is_logged() -> None:
     code = "import sys; from srvctl.runtime import log; log.configure('text', 6)\n"
     code += "sys.exit('encodings.unicode_escape' not in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.1:7", "[2001:db8::1]:7", "-", "", "a b", 'x="y"', "ä", "\n", "x" * 2000])
+def test_the_end_of_a_conversation_reads_as_any_other_event(pipe, peer: str) -> None:
+    """The short way makes the line that the long one makes."""
+    read, write = pipe
+    sink = log.configure("text", log.INFO, write)
+    log.conversation_ended(peer, 1.25, 3, 4, "done", False)
+    log._event(log.INFO, "ended", peer=peer, seconds=1.25, received=3, sent=4, how="done")
+    first, second = os.read(read, 65536).decode().splitlines()
+    assert first.partition(" ")[2] == second.partition(" ")[2]
+    close(sink)
