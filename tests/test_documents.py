@@ -343,3 +343,18 @@ def test_an_example_of_readme_prints_what_it_says(readme_place: Path, script: st
         timeout=PATIENCE,
     )
     assert (done.stdout, done.returncode) == (output, 0), done.stderr
+
+
+@pytest.mark.parametrize(("letter", "file"), [("P", "promises/PROMISES.md"), ("C", "socketserver/DEFECTS.md")])
+def test_what_tests_cite_is_in_the_list_that_they_cite(letter: str, file: str) -> None:
+    """Each number, and each promise that is listed as kept is cited by a test."""
+    here = Path(__file__).parent
+    listed = (here / file).read_text()
+    rows = set(re.findall(rf"^\| ({letter}\d+) \|", listed, re.MULTILINE))
+    docstrings = "\n".join(path.read_text() for path in here.rglob("test_*.py"))
+    cited = set(re.findall(rf"\b{letter}\d+(?=[:,])", docstrings))
+    assert cited
+    assert cited <= rows
+    if letter == "P":
+        kept = set(re.findall(r"^\| (P\d+) \|", listed.partition("\n## Not yet")[0], re.MULTILINE))
+        assert kept <= set(re.findall(r"\bP\d+\b", docstrings))
