@@ -170,10 +170,13 @@ def test_a_small_run_prints_the_tables():
 
 
 @pytest.mark.parametrize("row", ["tcp --threads", "tcp --fork", "udp --sync"])
-def test_the_calls_of_a_conversation_are_counted_alike_twice(row):
-    """In the worker, its threads and its children; a row has the handler, and its functions add up."""
-    first, second = calls.measure(sys.executable, row, 20), calls.measure(sys.executable, row, 20)
-    assert first["calls"] == pytest.approx(second["calls"], rel=0.15)
-    assert first["echo.py:handle"] == 1
-    functions = sum(count for name, count in first.items() if ":" in name)
-    assert functions == pytest.approx(first["calls"], abs=0.2)
+def test_the_calls_of_a_conversation_are_counted(row):
+    """In the worker, its threads and its children: the handler once, and the functions add up.
+
+    How often the loop turns depends on what else the machine does, so no two totals are alike.
+    """
+    found = calls.measure(sys.executable, row, 20)
+    assert (found["echo.py:handle"], found["closing.py:end"]) == (1, 1)
+    functions = sum(count for name, count in found.items() if ":" in name)
+    assert functions == pytest.approx(found["calls"], abs=0.2)
+    assert found["files"] > 5
