@@ -45,7 +45,7 @@ LONG_CLASSES: set[str] = {
     "srvctl.serving.server.Server",
     "srvctl.socketserver.base.BaseServer",
     "srvctl.supervisor.supervisor.Supervisor",
-    "srvctl.supervisor.worker_pool.Roster",
+    "srvctl.supervisor.worker_pool.WorkerPool",
     "srvctl.supervisor.worker_process.WorkerProcess",
     "srvctl.worker.main.Worker",
 }

@@ -10,7 +10,7 @@ from srvctl.net import ucspi
 from srvctl.programs.output import DatagramReply
 from srvctl.programs.stdio import Stdio
 from srvctl.runtime import log
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.conversation import Outcome
 from srvctl.serving.datagram import DatagramConversation, DatagramSource
@@ -37,7 +37,7 @@ class DatagramStdio(Stdio):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._dropped_throttle = Throttle()
+        self._dropped_rate = RateLimiter()
 
     def _add_input_and_output(self, request: SpawnRequest) -> None:
         conversation: Any = request.conversation
@@ -73,7 +73,7 @@ class DatagramStdio(Stdio):
 
     def _drop_reply(self, conversation: ProgramConversation, why: str) -> None:
         conversation.outcome = conversation.outcome or Outcome.FAILED
-        if (suppressed := self._dropped_throttle.admit()) >= 0:
+        if (suppressed := self._dropped_rate.allow()) is not None:
             log.answer_dropped(conversation.name, why, suppressed)
 
 
@@ -96,7 +96,7 @@ class SocketStdio(Stdio):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
-        self._left_throttle = Throttle()
+        self._left_rate = RateLimiter()
 
     def _add_input_and_output(self, request: SpawnRequest) -> None:
         request.stdin = request.stdout = self.source.fileno()
@@ -111,7 +111,7 @@ class SocketStdio(Stdio):
         except OSError:
             return
         if self.source.head == before:
-            if (suppressed := self._left_throttle.admit()) >= 0:
+            if (suppressed := self._left_rate.allow()) is not None:
                 log.program_in_vain(conversation.name, self.program.path, suppressed, PAUSE_SECONDS)
             self._acceptor.back_off(PauseReason.LEFT_DATAGRAM)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from srvctl.config.settings import Settings
-    from srvctl.programs.spawn import Spawning
+    from srvctl.programs.spawn import PendingSpawn
 
 # As much of a program as tells what it is: the kernel reads 256 bytes of a #! line, execve(2).
 _HEAD_BYTES = 256
@@ -43,7 +43,7 @@ class Program:
         """Return the program with `variables`, which no connection changes, besides those that it has."""
         return Program(self.path, self._words, {**self._base, **variables})
 
-    def prepare(self, descriptors: tuple[int, int, int], variables: dict[str, str]) -> Spawning:
+    def prepare(self, descriptors: tuple[int, int, int], variables: dict[str, str]) -> PendingSpawn:
         """Return what starts it with `descriptors` as its first three and no others, in a process group of its own.
 
         `variables` come on top of its environment, where none of them is. Raises ValueError for a null character.

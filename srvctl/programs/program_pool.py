@@ -19,11 +19,11 @@ from srvctl.programs.program import is_shortage
 from srvctl.programs.reaper import SigchldReaper
 from srvctl.programs.spawn_threads import SpawnRequest, SpawnThreads
 from srvctl.runtime import log
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.conversation import CutState, Outcome
 from srvctl.serving.executor import Executor, shutdown_connection
-from srvctl.socketserver.accept_errors import RequestNotStarted
+from srvctl.socketserver.accept_errors import RequestDeferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class ProgramPool(Executor):
         self._reaped_early: dict[int, int] = {}  # wait statuses of processes that ended before they were registered
         self._terminating: set[int] = set()  # groups that got TERM and whose programs have ended since
         self._out_of_resources = False  # of processes or descriptors, when one was needed last
-        self._failure_throttle = Throttle()
+        self._failure_rate = RateLimiter()
 
     # --- life
 
@@ -178,7 +178,7 @@ class ProgramPool(Executor):
         if isinstance(error, OSError) and is_shortage(error):
             self._on_shortage(conversation, error)
             return
-        if (suppressed := self._failure_throttle.admit()) >= 0:
+        if (suppressed := self._failure_rate.allow()) is not None:
             log.program_not_started(conversation.name, self._stdio.program.path, error, suppressed)
         conversation.outcome = conversation.outcome or Outcome.FAILED
         self._closing.end(conversation)
@@ -197,13 +197,13 @@ class ProgramPool(Executor):
     # --- what must happen before
 
     def _establish(self, conversation: ProgramConversation) -> None:
-        """Do that in a thread of its own: it may wait for the peer. Raises `RequestNotStarted` without one."""
+        """Do that in a thread of its own: it may wait for the peer. Raises `RequestDeferred` without one."""
         self._establishing.add(id(conversation))
         try:
             _thread.start_new_thread(self._establish_in_thread, (conversation,))
         except RuntimeError as error:
             self._establishing.discard(id(conversation))
-            raise RequestNotStarted from error
+            raise RequestDeferred from error
         self._acceptor.pause_when_full()
 
     def _establish_in_thread(self, conversation: ProgramConversation) -> None:

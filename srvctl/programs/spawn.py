@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    class Spawning(Protocol):
+    class PendingSpawn(Protocol):
         """One program that is about to be started; ended by `result` or `cancel`."""
 
         def run(self) -> int:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
             """Do without it: it was not run."""
 
     class Spawn(Protocol):
-        """What starts the same program again and again. All of it is for one thread, but for `Spawning.run`."""
+        """What starts the same program again and again. All of it is for one thread, but for `PendingSpawn.run`."""
 
-        def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> Spawning:
+        def prepare(self, descriptors: tuple[int, ...], assignments: bytes) -> PendingSpawn:
             """Return one with `descriptors` as the first ones, and `assignments` besides what all have.
 
             They are ``NAME=value``, each with a null character behind it.
@@ -47,13 +47,13 @@ def prepared(path: str, words: Sequence[str], base: Sequence[bytes]) -> Spawn:
     ctypes is there (`srvctl.programs.spawn_ctypes`), and the whole process otherwise.
     """
     try:
-        from srvctl.programs.spawn_ctypes import UnlockedSpawn
+        from srvctl.programs.spawn_ctypes import CtypesSpawner
     except ImportError:  # a Python that was built without it, or another system than Linux
-        return LockedSpawn(path, words, base)
-    return UnlockedSpawn(path, words, base)
+        return GilSpawner(path, words, base)
+    return CtypesSpawner(path, words, base)
 
 
-class LockedSpawn:
+class GilSpawner:
     """`os.posix_spawn`, which keeps the interpreter's lock."""
 
     def __init__(self, path: str, words: Sequence[str], base: Sequence[bytes]) -> None:

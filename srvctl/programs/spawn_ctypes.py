@@ -47,7 +47,7 @@ for _function in (_init_actions, _destroy_actions):
     _function.argtypes = [c_void_p]
 
 
-class UnlockedSpawn:
+class CtypesSpawner:
     """`srvctl.programs.spawn.Spawn`, of which several can run at the same time."""
 
     def __init__(self, path: str, words: Sequence[str], base: Sequence[bytes]) -> None:

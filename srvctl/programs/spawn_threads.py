@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from srvctl.programs.conversation import ProgramConversation
-    from srvctl.programs.spawn import Spawning
+    from srvctl.programs.spawn import PendingSpawn
 
 # So many programs may be on their way from fork to exec at a time. Each waits for a processor most of the while.
 _THREAD_LIMIT = 4
@@ -32,7 +32,7 @@ class SpawnRequest:
     stdout: int
     stderr: int
     variables: dict[str, str]
-    spawning: Spawning
+    spawning: PendingSpawn
     number: int
 
     def __init__(self, conversation: ProgramConversation) -> None:

@@ -23,13 +23,13 @@ def _tell_nobody(count: int) -> None:
     pass
 
 
-class Sink:
+class LineWriter:
     """Where lines go: a descriptor that is never waited for.
 
     Borrows descriptor `fd` and owns a private non-blocking description of it where one can be had (a pipe,
     a terminal), since O_NONBLOCK on a shared one would hit every program that writes there. A regular file
     keeps the shared one, and with it the shared offset: it does not block. Lines that have to wait are written with
-    the next one, or, once a loop was told to `attend`, as soon as the other end takes them. `on_dropped` is told how
+    the next one, or, once a loop was told to `attach`, as soon as the other end takes them. `on_dropped` is told how
     many lines were lost, when there is room again.
     """
 
@@ -42,7 +42,7 @@ class Sink:
         self._write: Callable[[bytes], int]
         self._fd, self._write = _open_without_blocking(fd)
 
-    def attend(self, loop: Loop) -> None:
+    def attach(self, loop: Loop) -> None:
         """Have `loop` write what waits when the other end takes it."""
         if self._fd >= 0:
             self._on_blocked = lambda: loop.call_soon(lambda: self._wait_in(loop))

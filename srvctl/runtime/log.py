@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 import time
 
-from srvctl.runtime.line_writer import Sink
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.line_writer import LineWriter
+from srvctl.runtime.rate_limit import RateLimiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,20 +29,20 @@ _NEEDS_QUOTES = frozenset(' "=\\')
 
 
 # One process has one log. `configure` is called once, before anything else runs.
-_sink: Sink | None = None
+_sink: LineWriter | None = None
 _threshold = INFO
 _style = "text"
 _second = (0, "")
 
 
-def configure(style: str, threshold: int, fd: int = 2) -> Sink:
+def configure(style: str, threshold: int, fd: int = 2) -> LineWriter:
     """Write events of `threshold` and above to descriptor `fd`, which stays the caller's.
 
     `style` is ``text``, ``terminal`` (colour, local time), ``journal`` (a leading priority, no time) or
     ``json``.
     """
     global _sink, _threshold, _style
-    _sink, _threshold, _style = Sink(fd, lines_dropped), threshold, style
+    _sink, _threshold, _style = LineWriter(fd, lines_dropped), threshold, style
     "".encode("unicode_escape")  # imports the codec, now that there are descriptors for it; see `escape`
     return _sink
 
@@ -319,7 +319,7 @@ def conversation_cut(peer: str, age: float, why: str) -> None:
 
 def handler_failed(peer: str, error: BaseException, skip: str) -> None:
     """A handler raised: the one line with its frames, or, past the first in a while, without them."""
-    frames = frames_of(error, skip) if _traceback_throttle.admit() >= 0 else ""
+    frames = frames_of(error, skip) if _traceback_rate.allow() is not None else ""
     fields = {"traceback": frames} if frames else {}
     _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
 
@@ -332,7 +332,7 @@ def peer_failed(peer: str, error: BaseException) -> None:
     _event(DEBUG, "peer failed", peer=peer, error=describe(error))
 
 
-_traceback_throttle = Throttle()
+_traceback_rate = RateLimiter()
 
 
 # --- what happens to newcomers

@@ -15,10 +15,10 @@ from time import monotonic
 
 from srvctl.runtime import log
 from srvctl.runtime.loop import READ
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.admission import Verdict
 from srvctl.serving.source import BATCH
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, AcceptFailure, RequestNotStarted, classify
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, AcceptFailure, RequestDeferred, classify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Acceptor:
         self.pending: deque[Conversation] = deque()
         self.is_stopped = False
         self._pause_reasons: set[PauseReason] = set()
-        self._accept_throttle, self._start_throttle = Throttle(), Throttle()
+        self._accept_rate, self._start_rate = RateLimiter(), RateLimiter()
         self._last_error: tuple[int | None, int, float] = (None, 0, 0.0)
         self._loop: Loop | None = None
         self._run = executor.run
@@ -128,7 +128,7 @@ class Acceptor:
             self._deadlines.expect()
         try:
             self._run(conversation)
-        except RequestNotStarted as error:
+        except RequestDeferred as error:
             self.defer(conversation, error)
         return True
 
@@ -177,7 +177,7 @@ class Acceptor:
                 return False
             raise error
         if failure is AcceptFailure.RESOURCES:
-            if (suppressed := self._accept_throttle.admit()) >= 0:
+            if (suppressed := self._accept_rate.allow()) is not None:
                 log.accept_failed(error, suppressed, PAUSE_SECONDS)
             self.back_off(PauseReason.ACCEPT_ERROR)
             return False
@@ -264,7 +264,7 @@ class Acceptor:
 
     def log_not_started(self, error: BaseException) -> None:
         """Log, once in a while, that the system has no process or thread for a request."""
-        if (suppressed := self._start_throttle.admit()) >= 0:
+        if (suppressed := self._start_rate.allow()) is not None:
             log.start_failed(error, suppressed, PAUSE_SECONDS)
 
     def start_pending(self) -> None:
@@ -273,5 +273,5 @@ class Acceptor:
             conversation = self.pending.popleft()
             try:
                 self._run(conversation)
-            except RequestNotStarted as error:
+            except RequestDeferred as error:
                 self.defer(conversation, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from srvctl.net.address import format_sockaddr
 from srvctl.runtime import log
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.admission import Verdict
 from srvctl.socketserver.lingering_close import Lingering
 
@@ -32,7 +32,7 @@ class Closing:
     def __init__(self, table: ConversationTable, counters: Counters) -> None:
         self._table, self.counters = table, counters
         self._lingering = Lingering(self._close_lingered)
-        self._refused_throttle = Throttle()
+        self._refused_rate = RateLimiter()
         self._logs = log.wants(log.INFO)
         self._loop: Loop | None = None
         self.on_end: Callable[[], None] | None = None
@@ -71,7 +71,7 @@ class Closing:
     def refuse(self, conversation: Conversation, verdict: Verdict) -> None:
         """Close a conversation that was not let in, count that, and log it once in a while."""
         self.counters.add("refused" if verdict is Verdict.LIMIT else "rejected")
-        if verdict is not Verdict.RULE_FAILED and (suppressed := self._refused_throttle.admit()) >= 0:
+        if verdict is not Verdict.RULE_FAILED and (suppressed := self._refused_rate.allow()) is not None:
             log.refused(verdict.value, format_sockaddr(conversation.peer), suppressed)
         if (connection := conversation.connection) is None:
             return
@@ -84,7 +84,7 @@ class Closing:
         """Close a forked child's copies of connections that its parent is closing."""
         self._loop = None
         if len(self._lingering):
-            self._lingering.abandon()
+            self._lingering.close_all()
 
     def finish(self) -> None:
         """Wait for the peers of the connections that are being closed, a bounded time. Blocks."""

@@ -9,7 +9,7 @@ from time import monotonic, monotonic_ns
 
 from srvctl.net.address import format_sockaddr, mapped, unmapped
 from srvctl.runtime import log
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.conversation import LOST, METER_ITEMS, RECEIVED, SENT, SENT_AT, Conversation
 from srvctl.serving.source import BATCH, SocketSource
 from srvctl.socketserver.datagram import ICMP_ERRNOS, DatagramServer, Reply, answer_from, ask_for_destination
@@ -101,7 +101,7 @@ class DatagramSource(SocketSource):
     ) -> None:
         super().__init__(sock, is_own)
         self._counters = counters
-        self._truncated_throttle = Throttle()
+        self._truncated_rate = RateLimiter()
         self._new_conversation = conversation_class.class_for(sock)
         self._receive_bytes = self.max_packet_size + 1  # one more shows that there was more
         self._may_be_mapped = sock.family == socket.AF_INET6
@@ -178,5 +178,5 @@ class DatagramSource(SocketSource):
 
     def _drop_truncated(self, sender: Any) -> None:
         self._counters.add("truncated")
-        if (suppressed := self._truncated_throttle.admit()) >= 0:
+        if (suppressed := self._truncated_rate.allow()) is not None:
             log.datagram_truncated(format_sockaddr(sender), self.max_packet_size, suppressed)

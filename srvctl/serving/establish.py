@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 
 from srvctl.runtime import log
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.conversation import HANDLER_OUTCOME, REFUSED
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class Establish:
     def __init__(self, steps: Sequence[Step], now: Callable[[], float] = monotonic) -> None:
         self._steps = tuple(steps)
         self._now = now
-        self._throttle = Throttle()
+        self._rate = RateLimiter()
 
     def run(self, conversation: Conversation) -> bool:
         """Take the connection of a conversation through the steps; return whether its handler may have it. Blocks.
@@ -81,5 +81,5 @@ class Establish:
 
     def _refuse(self, conversation: Conversation, step: Step, error: Exception) -> None:
         conversation.meter[HANDLER_OUTCOME] = REFUSED
-        if (suppressed := self._throttle.admit()) >= 0:
+        if (suppressed := self._rate.allow()) is not None:
             log.not_established(conversation.name, step.name, error, suppressed)

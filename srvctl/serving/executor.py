@@ -49,7 +49,7 @@ class Executor:
     def run(self, conversation: Conversation) -> None:
         """Serve a conversation that is in the table, and end it, now or later.
 
-        Raises `RequestNotStarted` when the system has no thread or process for it, and then nothing has changed.
+        Raises `RequestDeferred` when the system has no thread or process for it, and then nothing has changed.
         """
         raise NotImplementedError
 

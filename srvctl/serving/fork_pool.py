@@ -23,7 +23,7 @@ from srvctl.serving.conversation import DONE, FAILED, HANDLER_OUTCOME, RECEIVED,
 from srvctl.serving.executor import Executor
 from srvctl.serving.prefork import Prefork
 from srvctl.serving.shared_counters import SharedCounters
-from srvctl.socketserver.accept_errors import RequestNotStarted
+from srvctl.socketserver.accept_errors import RequestDeferred
 from srvctl.socketserver.forking import end_child, flush_std_streams
 
 TYPE_CHECKING = False
@@ -216,7 +216,7 @@ class ForkPool(Executor):
         return self.shared.at(slot)
 
 
-def _not_started(cause: OSError | None) -> RequestNotStarted:
-    error = RequestNotStarted()
+def _not_started(cause: OSError | None) -> RequestDeferred:
+    error = RequestDeferred()
     error.__cause__ = cause
     return error

@@ -23,7 +23,7 @@ from srvctl.serving.accept_gate import AcceptGate, PoolThread
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.executor import Executor
 from srvctl.serving.single_thread_trial import SingleThreadTrial
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
 from srvctl.socketserver.threads import ThreadPool
 
 TYPE_CHECKING = False
@@ -137,7 +137,7 @@ class LeaderFollowers(Executor):
         try:
             for _ in range(self._growth):
                 grown = self._grow() or grown
-        except RequestNotStarted as error:
+        except RequestDeferred as error:
             self._acceptor.log_not_started(error.__cause__ or error)
             delay = PAUSE_SECONDS
         else:
@@ -184,7 +184,7 @@ class LeaderFollowers(Executor):
             self._active += (thread,)
         try:
             self._submit(lambda: self._accept(thread), lambda: self._on_left(thread))
-        except RequestNotStarted:
+        except RequestDeferred:
             self._leave(thread)
             raise
         return True
@@ -202,13 +202,13 @@ class LeaderFollowers(Executor):
     def _submit(self, job: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Run `job` in a thread, counted; `on_end` is called in the loop when it ends and requests may wait for that.
 
-        Raises `RequestNotStarted`, and then nothing has changed.
+        Raises `RequestDeferred`, and then nothing has changed.
         """
         with self._lock:  # counted before it starts: a thread may end before submit() returns
             self._running += 1
         try:
             self._pool.submit(lambda: self._run_job(job, on_end))
-        except RequestNotStarted:
+        except RequestDeferred:
             self._job_done()
             raise
 

@@ -42,7 +42,7 @@ def classify(error: OSError, *, repeated: bool = False) -> AcceptFailure:
     return AcceptFailure.CONNECTION
 
 
-class RequestNotStarted(Exception):
+class RequestDeferred(Exception):
     """The system has no process or thread for a request: it is kept and tried again, nothing is lost.
 
     Raised by a concurrency mix-in's ``process_request``; its cause is what the system said.

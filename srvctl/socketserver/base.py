@@ -14,10 +14,10 @@ from time import monotonic
 
 from srvctl.runtime.lifecycle import Event, Lifecycle, LifecycleError, State
 from srvctl.runtime.log import describe
-from srvctl.runtime.loop import READ, Loop
-from srvctl.runtime.rate_limit import Throttle
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
-from srvctl.socketserver.request_hooks import Processing
+from srvctl.runtime.loop import Loop
+from srvctl.runtime.rate_limit import RateLimiter
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
+from srvctl.socketserver.request_hooks import RequestHooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def event_driven(method: F) -> F:
     return method
 
 
-def _is_programs_own(server: BaseServer, hook: str) -> bool:
+def _is_overridden(server: BaseServer, hook: str) -> bool:
     return not hasattr(getattr(type(server), hook), "event_driven")
 
 
-class BaseServer(Processing):
+class BaseServer(RequestHooks):
     """Serve requests, one way or another.
 
     For the caller: `serve_forever`, `handle_request`, `shutdown`, `server_close`, `stop`, and the server as a
@@ -67,12 +67,11 @@ class BaseServer(Processing):
         self._loop: Loop | None = None
         self._serving = _thread.allocate_lock()  # held while serve_forever runs: what shutdown() waits for
         self._serving_thread = 0
-        self._held: set[str] = set()  # why no requests are taken at the moment
-        self._is_taking = True  # false for good once `stop_taking` was called
-        self._waiting: deque[tuple[Any, Any]] = deque()  # taken, but not started yet
-        self._accept_throttle, self._start_throttle = Throttle(), Throttle()
+        self._pause_reasons: set[str] = set()  # why no requests are taken at the moment
+        self._pending: deque[tuple[Any, Any]] = deque()  # taken, but not started yet
+        self._accept_rate, self._start_rate = RateLimiter(), RateLimiter()
         self._last_request: float | None = None  # when it was, if anybody wants to know
-        self._taken = 0  # how many there were
+        self._accepted = 0  # how many there were
 
     def __enter__(self) -> BaseServer:
         return self
@@ -106,7 +105,7 @@ class BaseServer(Processing):
                 self._serve(loop, poll_interval)
             finally:
                 self._loop, self._serving_thread = None, 0
-                self._held.clear()
+                self._pause_reasons.clear()
                 if self._life.allows(Event.REST):
                     self._life.on(Event.REST)
 
@@ -134,7 +133,7 @@ class BaseServer(Processing):
         if loop := self._loop:  # first, so that nobody takes the closed source for a fault
             loop.stop()
         self._close_source()
-        self._end_waiting()
+        self._end_pending()
         self._wait_for_requests()
         self._life.on(Event.STOP)
 
@@ -151,26 +150,26 @@ class BaseServer(Processing):
             self._watch_source(loop)
         else:
             loop.call_soon(lambda: self._look_for_request(loop, poll_interval))
-        if _is_programs_own(self, "service_actions"):
+        if _is_overridden(self, "service_actions"):
             self._tick(loop, poll_interval)
-        if self.timeout is not None and _is_programs_own(self, "handle_timeout"):
+        if self.timeout is not None and _is_overridden(self, "handle_timeout"):
             self._last_request = monotonic()
             self._watch_for_idleness(loop, self.timeout)
-        if self._waiting:
-            loop.call_soon(self._start_waiting)
-        self._hold_when_full()
-        loop.run(self._after_turn if _is_programs_own(self, "service_actions") else None)
+        if self._pending:
+            loop.call_soon(self._start_pending)
+        self._pause_when_full()
+        loop.run(self._after_turn if _is_overridden(self, "service_actions") else None)
 
     def _tick(self, loop: Loop, interval: float) -> None:
         loop.call_at(monotonic() + interval, lambda: self._tick(loop, interval))
 
     def _after_turn(self) -> None:
-        self._outlive(self.service_actions)
+        self._call_safely(self.service_actions)
 
     def _watch_for_idleness(self, loop: Loop, timeout: float) -> None:
         # One timer that looks when the last request was: a timer for each request would be memory for each.
         if self._last_request is None or self._last_request + timeout <= monotonic():
-            self._outlive(self.handle_timeout)
+            self._call_safely(self.handle_timeout)
             self._last_request = monotonic()
         loop.call_at(self._last_request + timeout, lambda: self._watch_for_idleness(loop, timeout))
 
@@ -197,26 +196,21 @@ class BaseServer(Processing):
             loop.unwatch(fd)
 
     def _on_readable(self, events: int) -> None:
-        if events & ~READ:
-            self._on_source_error()
-        batch = 1 if _is_programs_own(self, "get_request") else BATCH
+        batch = 1 if _is_overridden(self, "get_request") else BATCH
         for _ in range(batch):
-            if not self._take_one() or self._held or self._stops():
+            if not self._accept_one() or self._pause_reasons or self._stops():
                 return
-
-    def _on_source_error(self) -> None:
-        """Called when the descriptor has an error to tell, besides requests."""
 
     def _look_for_request(self, loop: Loop, poll_interval: float) -> None:
         """Take requests from a source without a descriptor, and look again later when it has none."""
-        found = self._is_taking and not self._held and self._take_one()
+        found = not self._pause_reasons and self._accept_one()
         delay = 0.0 if found else poll_interval
         loop.call_at(monotonic() + delay, lambda: self._look_for_request(loop, poll_interval))
 
     def _stops(self) -> bool:
-        return self._loop is None or self._loop.stopping or not self._is_taking
+        return self._loop is None or self._loop.stopping
 
-    def _take_one(self) -> bool:
+    def _accept_one(self) -> bool:
         """Handle a request if one is there, whatever it raises; return whether to look for another."""
         try:
             request, client_address = self.get_request()
@@ -224,39 +218,35 @@ class BaseServer(Processing):
             return False
         except Exception as error:
             return self._on_request_error(error)
-        self._taken += 1
+        self._accepted += 1
         if self._last_request is not None:
             self._last_request = monotonic()
-        self._on_taken()
         try:
-            self._process(request, client_address)
+            self._dispatch(request, client_address)
         except BaseException as error:
-            self._bear(error)
+            self._contain(error)
         return True
 
-    def _on_taken(self) -> None:
-        """Called with each request that was taken, before anything else is done with it."""
-
-    def _outlive(self, action: Callable[..., None], *args: Any) -> None:
+    def _call_safely(self, action: Callable[..., None], *args: Any) -> None:
         """Call `action`, and go on whatever it raises, but for a person's Ctrl-C."""
         try:
             action(*args)
         except BaseException as error:
-            self._bear(error)
+            self._contain(error)
 
-    def _bear(self, error: BaseException) -> None:
+    def _contain(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise error
         if isinstance(error, Exception):  # a hook of the program's own, such as a handle_error that raises
-            self._complain(f"a hook raised {describe(error)}")
+            self._warn(f"a hook raised {describe(error)}")
         # And a handler's SystemExit ends that request, as it does in a thread or a child.
 
     def _on_request_error(self, error: Exception) -> bool:
         """Outlive a `get_request` or a hook that raises; return whether to go on at once."""
-        suppressed = self._accept_throttle.admit()
-        if suppressed >= 0:
+        suppressed = self._accept_rate.allow()
+        if suppressed is not None:
             self.accept_failed(error, suppressed, PAUSE_SECONDS)
-        self._pause("error")
+        self._back_off("error")
         return False
 
     # --- the life of a request
@@ -292,68 +282,62 @@ class BaseServer(Processing):
             request, client_address = self.get_request()
         except OSError:
             return
-        self._process(request, client_address)
+        self._dispatch(request, client_address)
 
     # --- holding back
 
-    def _hold(self, reason: str) -> None:
-        """Have the loop leave new requests where they are until `_release`d for the same reason."""
+    def _pause_accepting(self, reason: str) -> None:
+        """Have the loop leave new requests where they are until `_resume_accepting`d for the same reason."""
         if self._loop is None:
             return
-        if not self._held:
+        if not self._pause_reasons:
             self._unwatch_source(self._loop)
-        self._held.add(reason)
+        self._pause_reasons.add(reason)
 
-    def stop_taking(self) -> None:
-        """Have the loop take no request any more; those that run, and those that wait, go on."""
-        self._is_taking = False
-        if self._loop:
-            self._unwatch_source(self._loop)
-
-    def _release(self, reason: str) -> None:
-        if reason in self._held:
-            self._held.discard(reason)
-            self._start_waiting()
-            if not self._held and self._is_taking and self._loop and self._fileno() >= 0:
+    def _resume_accepting(self, reason: str) -> None:
+        if reason in self._pause_reasons:
+            self._pause_reasons.discard(reason)
+            self._start_pending()
+            if not self._pause_reasons and self._loop and self._fileno() >= 0:
                 self._watch_source(self._loop)
 
     def _is_full(self) -> bool:
         """Return whether no more requests may be served at the same time; the mix-ins know of some."""
         return False
 
-    def _hold_when_full(self) -> None:
+    def _pause_when_full(self) -> None:
         if self._is_full():
-            self._hold("full")
+            self._pause_accepting("full")
             if not self._is_full():  # one ended between the two
-                self._release("full")
+                self._resume_accepting("full")
 
-    def _pause(self, reason: str) -> None:
-        if self._loop and reason not in self._held:
-            self._hold(reason)
-            self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._release(reason))
+    def _back_off(self, reason: str) -> None:
+        if self._loop and reason not in self._pause_reasons:
+            self._pause_accepting(reason)
+            self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._resume_accepting(reason))
 
-    def _postpone(self, request: Any, client_address: Any, error: RequestNotStarted) -> None:
+    def _defer(self, request: Any, client_address: Any, error: RequestDeferred) -> None:
         """Keep a request that the system has no process or thread for, and try again after a pause."""
         if self._loop is None:
             self.handle_error(request, client_address)
             self.shutdown_request(request)
             return
-        self._waiting.appendleft((request, client_address))
-        suppressed = self._start_throttle.admit()
-        if suppressed >= 0:
+        self._pending.appendleft((request, client_address))
+        suppressed = self._start_rate.allow()
+        if suppressed is not None:
             self.start_failed(error.__cause__ or error, suppressed, PAUSE_SECONDS)
-        self._pause("start")
+        self._back_off("start")
 
-    def _start_waiting(self) -> None:
+    def _start_pending(self) -> None:
         """Start the requests that wait, oldest first, as far as there is room."""
-        while self._waiting and not self._held:
-            self._outlive(self._start, *self._waiting.popleft())
+        while self._pending and not self._pause_reasons:
+            self._call_safely(self._start, *self._pending.popleft())
 
-    def _end_waiting(self) -> None:
+    def _end_pending(self) -> None:
         """Try the requests that wait once more, when no loop will; those that still cannot start are ended."""
-        while self._waiting:
+        while self._pending:
             self._wait_for_room()
-            self._outlive(self._start, *self._waiting.popleft())
+            self._call_safely(self._start, *self._pending.popleft())
 
     def _release_in_child(self, request: Any) -> None:
         """Close what belongs to the parent alone; called first in a forked child, which serves `request`."""
@@ -363,12 +347,12 @@ class BaseServer(Processing):
 
     def _request_ended(self) -> None:
         """Called in the loop's thread when a request ended: there is room again, and perhaps a descriptor."""
-        if not self._held:
+        if not self._pause_reasons:
             return
         for reason in ("error", "start"):
-            self._release(reason)
+            self._resume_accepting(reason)
         if not self._is_full():  # others may have come since that one ended
-            self._release("full")
+            self._resume_accepting("full")
 
 
 for _hook in (BaseServer.service_actions, BaseServer.handle_timeout, BaseServer.get_request):

@@ -7,7 +7,7 @@ import socket
 import struct
 import warnings
 
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.socketserver.base import BATCH, event_driven
 from srvctl.socketserver.socket_server import SocketServer
 
@@ -110,7 +110,7 @@ class DatagramServer(SocketServer):
     _tells_destination = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._truncated_throttle = Throttle()
+        self._truncated_rate = RateLimiter()
         super().__init__(*args, **kwargs)
         if kwargs.get("sock") is not None:
             self._ask_for_destination()
@@ -155,7 +155,8 @@ class DatagramServer(SocketServer):
         raise BlockingIOError
 
     def _drop_truncated(self, sender: Any) -> None:
-        self.datagram_truncated(sender, self._truncated_throttle.admit())
+        suppressed = self._truncated_rate.allow()
+        self.datagram_truncated(sender, -1 if suppressed is None else suppressed)
 
     def _address_of(self, sender: Any) -> Any:
         return sender

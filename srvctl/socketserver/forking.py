@@ -14,7 +14,7 @@ import sys
 from time import monotonic
 
 from srvctl.runtime.loop import Loop
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
 from srvctl.socketserver.base import BaseServer, event_driven
 
 TYPE_CHECKING = False
@@ -46,11 +46,11 @@ class ForkingMixIn(Base):
         try:
             pid = os.fork()
         except OSError as error:
-            raise RequestNotStarted from error
+            raise RequestDeferred from error
         if pid == 0:
             self._run_child(self._serve_in_child, request, client_address)
         self._add_child(pid, request, client_address)
-        self._hold_when_full()
+        self._pause_when_full()
 
     def _add_child(self, pid: int, request: Any, client_address: Any) -> None:
         """Enter a child that serves a request."""
@@ -128,9 +128,9 @@ class ForkingMixIn(Base):
 
     def _reap(self, pid: int, flags: int) -> None:
         try:
-            reaped, status = os.waitpid(pid, flags)
+            reaped = os.waitpid(pid, flags)[0]
         except ChildProcessError:  # somebody else reaped it
-            reaped, status = pid, 0
+            reaped = pid
         if not reaped:
             return
         if (pidfd := self._pidfds.pop(pid, -1)) >= 0:
@@ -139,11 +139,7 @@ class ForkingMixIn(Base):
             os.close(pidfd)
         if self.active_children is not None and pid in self.active_children:
             self.active_children.discard(pid)
-            self._child_ended(pid, status)
             self._request_ended()
-
-    def _child_ended(self, pid: int, status: int) -> None:
-        """Called in the parent with a child's wait status."""
 
     def collect_children(self, *, blocking: bool = False) -> None:
         """Reap the children that have ended; with `blocking` wait for all of them. Nobody else's are touched."""

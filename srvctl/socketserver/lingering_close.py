@@ -24,7 +24,7 @@ LINGER_SECONDS = 2.0  # nginx: lingering_timeout 5 s, Apache: 2 s a read
 LINGER_BYTES = 64 * 1024  # more than a well-behaved peer has in flight at the end
 
 
-class _Closing:
+class _LingeringSocket:
     __slots__ = ("budget", "deadline", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
@@ -52,7 +52,7 @@ class Lingering:
 
     def __init__(self, close: Callable[[Any], None]) -> None:
         self._close = close
-        self._closing: dict[int, _Closing] = {}  # by deadline, since each has as long as the others
+        self._closing: dict[int, _LingeringSocket] = {}  # by deadline, since each has as long as the others
         self._is_timed = False
         self._is_last = False
 
@@ -68,7 +68,7 @@ class Lingering:
         except (OSError, AttributeError):  # not connected any more, or not a socket
             self._close(sock)
             return
-        closing = _Closing(sock)
+        closing = _LingeringSocket(sock)
         if closing.discard():
             self._close(sock)
             return
@@ -84,7 +84,7 @@ class Lingering:
         for closing in list(self._closing.values()):
             self._watch(loop, closing)
 
-    def _watch(self, loop: Loop, closing: _Closing) -> None:
+    def _watch(self, loop: Loop, closing: _LingeringSocket) -> None:
         # This may be a handler's thread, and the loop asleep: it wakes when the peer is done. One timer for all, or
         # each close of a thread would wake it once more.
         with contextlib.suppress(OSError, ValueError):  # closed at this moment; or no memory, and then time ends it
@@ -105,11 +105,11 @@ class Lingering:
             self._is_timed = True
             loop.call_at(first.deadline, lambda: self._end_late(loop))
 
-    def _on_readable(self, loop: Loop, closing: _Closing) -> None:
+    def _on_readable(self, loop: Loop, closing: _LingeringSocket) -> None:
         if closing.discard():
             self._end(loop, closing)
 
-    def _end(self, loop: Loop | None, closing: _Closing) -> None:
+    def _end(self, loop: Loop | None, closing: _LingeringSocket) -> None:
         if self._closing.pop(id(closing), None) is not None:
             if loop:
                 loop.unwatch(closing.sock.fileno())
@@ -133,7 +133,7 @@ class Lingering:
             poll.poll(max(0.0, soonest - monotonic()) * 1000 + 1)
             self.sweep()
 
-    def abandon(self) -> None:
+    def close_all(self) -> None:
         """Close all as they are."""
         for closing in list(self._closing.values()):
             with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ import contextlib
 import sys
 
 from srvctl.runtime.log import describe
-from srvctl.socketserver.accept_errors import RequestNotStarted
+from srvctl.socketserver.accept_errors import RequestDeferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Processing:
+class RequestHooks:
     """The hooks that a request goes through, in their order, and those that are told when one of them fails.
 
     Knows nothing of where requests come from, nor of the loop that brings them.
@@ -22,14 +22,14 @@ class Processing:
 
     RequestHandlerClass: Callable[[Any, Any, Any], Any]
 
-    def _postpone(self, request: Any, client_address: Any, error: RequestNotStarted) -> None:
+    def _defer(self, request: Any, client_address: Any, error: RequestDeferred) -> None:
         """Called with a request that the system has no process or thread for."""
         raise error
 
-    def _process(self, request: Any, client_address: Any) -> None:
+    def _dispatch(self, request: Any, client_address: Any) -> None:
         is_welcome = False
         try:
-            is_welcome = self._verified(request, client_address)
+            is_welcome = self._is_allowed(request, client_address)
         finally:
             if not is_welcome:
                 self.shutdown_request(request)
@@ -39,8 +39,8 @@ class Processing:
     def _start(self, request: Any, client_address: Any) -> None:
         try:
             self.process_request(request, client_address)
-        except RequestNotStarted as error:
-            self._postpone(request, client_address, error)
+        except RequestDeferred as error:
+            self._defer(request, client_address, error)
         except Exception:
             try:
                 self.handle_error(request, client_address)
@@ -50,7 +50,7 @@ class Processing:
             self.shutdown_request(request)
             raise
 
-    def _verified(self, request: Any, client_address: Any) -> bool:
+    def _is_allowed(self, request: Any, client_address: Any) -> bool:
         try:
             return self.verify_request(request, client_address)
         except Exception:  # a rule that fails must not let anyone in
@@ -98,16 +98,16 @@ class Processing:
 
     def accept_failed(self, error: Exception, suppressed: int, pause: float) -> None:
         """Report that a request could not be taken, at most once in 5 s; it is tried again in `pause` seconds."""
-        self._complain(
+        self._warn(
             f"cannot take a request: {describe(error)} (and {suppressed} times before); retrying in {pause:.1f} s"
         )
 
     def start_failed(self, error: BaseException, suppressed: int, pause: float) -> None:
         """Report that the system has no process or thread for a request, at most once in 5 s; the request waits."""
-        self._complain(
+        self._warn(
             f"cannot start a request: {describe(error)} (and {suppressed} times before); retrying in {pause:.1f} s"
         )
 
-    def _complain(self, what: str) -> None:
+    def _warn(self, what: str) -> None:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stderr.write(f"{type(self).__name__}: {what}\n")

@@ -124,10 +124,10 @@ class SocketServer(BaseServer):
                 return False
             raise error
         if failure is AcceptFailure.RESOURCES:
-            suppressed = self._accept_throttle.admit()
-            if suppressed >= 0:
+            suppressed = self._accept_rate.allow()
+            if suppressed is not None:
                 self.accept_failed(error, suppressed, PAUSE_SECONDS)
-            self._pause("error")
+            self._back_off("error")
             return False
         self.connection_lost(error)
         return True
@@ -136,8 +136,8 @@ class SocketServer(BaseServer):
         """Return whether the same error came before the last pause, with nothing taken since."""
         now = monotonic()
         number, taken, when = self._last_failure
-        if (number, taken) != (error.errno, self._taken):
-            self._last_failure = (error.errno, self._taken, now)
+        if (number, taken) != (error.errno, self._accepted):
+            self._last_failure = (error.errno, self._accepted, now)
             return False
         return now - when >= PAUSE_SECONDS / 2  # otherwise another thread saw the same one at the same time
 

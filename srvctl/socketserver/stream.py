@@ -26,7 +26,7 @@ class StreamServer(SocketServer):
     request_queue_size = 4096
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._lingering = Lingering(self._close_lingered)
+        self._lingering = Lingering(self.close_request)
         super().__init__(*args, **kwargs)
 
     def server_activate(self) -> None:
@@ -49,9 +49,6 @@ class StreamServer(SocketServer):
         """Close the connection in this process."""
         request.close()
 
-    def _close_lingered(self, request: Any) -> None:
-        self.close_request(request)
-
     def _serve(self, loop: Loop, poll_interval: float) -> None:
         self._lingering.watch(loop)
         super()._serve(loop, poll_interval)
@@ -70,7 +67,7 @@ class StreamServer(SocketServer):
         super()._release_in_child(request)
         with contextlib.suppress(OSError):
             self.socket.close()
-        self._lingering.abandon()
+        self._lingering.close_all()
 
 
 class TCPServer(StreamServer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from srvctl.socketserver.accept_errors import RequestNotStarted
+from srvctl.socketserver.accept_errors import RequestDeferred
 from srvctl.socketserver.base import BaseServer
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class ThreadPool:
         return len(self._threads)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run `job` in a thread. Raises `RequestNotStarted` when the system has none, and then nothing changed."""
+        """Run `job` in a thread. Raises `RequestDeferred` when the system has none, and then nothing changed."""
         with self._lock:
             if self._parked:
                 thread = self._parked.pop()
@@ -72,7 +72,7 @@ class ThreadPool:
             thread.start()
         except RuntimeError as error:  # "can't start new thread"
             self._threads.discard(thread)
-            raise RequestNotStarted from error
+            raise RequestDeferred from error
 
     def park(self, thread: _PoolThread) -> bool:
         """Take back a thread that has done its job; False tells it to end."""
@@ -125,12 +125,12 @@ class ThreadingMixIn(Base):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the request to a thread."""
         self._submit(lambda: self.process_request_thread(request, client_address), self._request_ended)
-        self._hold_when_full()
+        self._pause_when_full()
 
     def _submit(self, job: Callable[[], None], on_end: Callable[[], None]) -> None:
         """Run `job` in a thread, counted; `on_end` is called in the loop when it ends and requests may wait for that.
 
-        Raises `RequestNotStarted`, and then nothing has changed.
+        Raises `RequestDeferred`, and then nothing has changed.
         """
         pool = self._pool()
         # Counted before it starts: a thread may end before submit() returns.
@@ -138,7 +138,7 @@ class ThreadingMixIn(Base):
             self._running += 1
         try:
             pool.submit(lambda: self._run_in_thread(job, on_end))
-        except RequestNotStarted:
+        except RequestDeferred:
             self._thread_done()
             raise
 
@@ -150,7 +150,7 @@ class ThreadingMixIn(Base):
             job()
         finally:
             self._thread_done()
-            if (self._held or self._is_short()) and (loop := self._loop):
+            if (self._pause_reasons or self._is_short()) and (loop := self._loop):
                 loop.call_soon(on_end)
 
     def _is_short(self) -> bool:

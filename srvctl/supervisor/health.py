@@ -1,4 +1,4 @@
-"""Watch over workers: that they load in time, that they answer, and that systemd's watchdog hears it while they do.
+"""Health of workers: that they load in time, that they answer, and that systemd's watchdog hears it meanwhile.
 
 A worker beats by itself, from its loop, in the interval that it is told; it does not when its interpreter does not run.
 Where nobody asked for a limit nothing beats, and an idle server makes no system call.
@@ -11,7 +11,7 @@ from time import monotonic
 from srvctl.config.settings import Settings
 from srvctl.runtime import log
 from srvctl.runtime.loop import Loop
-from srvctl.supervisor.worker_pool import Roster
+from srvctl.supervisor.worker_pool import WorkerPool
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.systemd import protocol as systemd
 
@@ -19,11 +19,11 @@ from srvctl.systemd import protocol as systemd
 STACKS_SECONDS = 0.3
 
 
-class Watch:
+class HealthMonitor:
     """Look at the workers of a roster; `interval`, in seconds, is how often they are to beat, or 0 for not at all."""
 
-    def __init__(self, loop: Loop, roster: Roster, settings: Settings) -> None:
-        self._loop, self._roster = loop, roster
+    def __init__(self, loop: Loop, roster: WorkerPool, settings: Settings) -> None:
+        self._loop, self._pool = loop, roster
         self._hang, self._start = settings.hang_timeout, settings.start_timeout
         self._watchdog = systemd.watchdog_seconds()
         limits = [limit for limit in (self._hang, self._watchdog) if limit]
@@ -42,13 +42,13 @@ class Watch:
             worker.start_timer = self._loop.call_at(worker.began + self._start, lambda: self._end_slow(worker))
 
     def _end_slow(self, worker: WorkerProcess) -> None:
-        if worker in self._roster and not worker.ready:
+        if worker in self._pool and not worker.ready:
             self.end(worker, f"it has not loaded within {self._start:g} s")
 
     def _feed(self) -> None:
         """Tell the watchdog that all is well, if it is: sd_watchdog_enabled(3) recommends half of its time."""
         now = monotonic()
-        is_well = all(now - worker.heard <= self._watchdog / 2 for worker in self._roster.serving)
+        is_well = all(now - worker.heard <= self._watchdog / 2 for worker in self._pool.serving)
         if is_well:
             systemd.notify("WATCHDOG=1")
         # A worker that was only late is given the rest of the time: after a whole half it would be over.
@@ -56,7 +56,7 @@ class Watch:
 
     def _look(self) -> None:
         now = monotonic()
-        for worker in self._roster.serving:
+        for worker in self._pool.serving:
             if now - worker.heard > self._hang:
                 self.end(worker, f"it has not answered for {now - worker.heard:.1f} s")
         self._loop.call_at(now + self._hang / 4, self._look)

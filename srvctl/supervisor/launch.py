@@ -56,7 +56,7 @@ def launch(
             _tell(settings, listener, said, show_banner if style == "terminal" else None)
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
-        sink.attend(supervisor.loop)
+        sink.attach(supervisor.loop)
         return supervisor.run(state["workers"] if state else None, booted)
 
 

@@ -12,7 +12,7 @@ from srvctl.systemd import protocol as systemd
 _AFTER_DRAIN_SECONDS = 5.0
 
 
-class Notices:
+class SystemdNotifier:
     """Tell it; nothing happens where no service manager listens. `are_read` says whether one does."""
 
     def __init__(self, address: str, graceful: float) -> None:

@@ -14,11 +14,11 @@ from srvctl.listener.listener import Listener
 from srvctl.runtime import log
 from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.runtime.loop import Loop, Timer
-from srvctl.supervisor.health import STACKS_SECONDS, Watch
-from srvctl.supervisor.notifier import Notices
+from srvctl.supervisor.health import STACKS_SECONDS, HealthMonitor
+from srvctl.supervisor.notifier import SystemdNotifier
 from srvctl.supervisor.signals import STOPPING, Signals, StoppedEarly
 from srvctl.supervisor.upgrade import Upgrade
-from srvctl.supervisor.worker_pool import PATIENCE_SECONDS, Roster
+from srvctl.supervisor.worker_pool import PATIENCE_SECONDS, WorkerPool
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.systemd import protocol as systemd
 
@@ -52,11 +52,11 @@ class Supervisor:
         self._life = Lifecycle()
         self.loop = Loop()
         self._patience = PATIENCE_SECONDS + settings.term_seconds
-        self._roster = Roster(
+        self._pool = WorkerPool(
             self.loop, self._start_worker, settings.graceful_timeout, settings.start_limit, self, self._patience
         )
-        self._watch = Watch(self.loop, self._roster, settings)
-        self._notices = Notices(listener.address, settings.graceful_timeout)
+        self._health = HealthMonitor(self.loop, self._pool, settings)
+        self._notices = SystemdNotifier(listener.address, settings.graceful_timeout)
         self._drain_began = 0.0
         self._cut = 0
         self._reports_awaited: set[int] = set()
@@ -87,12 +87,12 @@ class Supervisor:
                 if adopted is not None:
                     self._go_on(adopted)
                 else:
-                    self._roster.fill(workers)
+                    self._pool.fill(workers)
                 # While they load: it looks at the times of all of srvctl's own files, which takes 1 ms.
                 self._upgrade = Upgrade(loop, self._state, self._on_upgrade_failed)
                 loop.run(_nothing)
         finally:
-            self._roster.kill_all()
+            self._pool.kill_all()
         if self._outcome is not None:
             self._life.on(Event.FAIL)
             raise self._outcome
@@ -100,12 +100,12 @@ class Supervisor:
     def _go_on(self, adopted: dict[str, Any]) -> None:
         """Be what the program before this one was, and load the workers anew: that is what it was told to do."""
         self._life.on(Event.SERVE)
-        self._roster.adopt(adopted)
-        for worker in self._roster:
+        self._pool.adopt(adopted)
+        for worker in self._pool:
             self._attend(worker)
-        self._watch.begin()
-        log.upgraded(len(self._roster.serving))
-        self._roster.reload()
+        self._health.begin()
+        log.upgraded(len(self._pool.serving))
+        self._pool.reload()
 
     def _end(self, outcome: Exception | None) -> None:
         self._outcome = outcome
@@ -115,14 +115,14 @@ class Supervisor:
         setup = self._setup | {
             "index": index,
             "count": count,
-            "heartbeat": self._watch.interval,
+            "heartbeat": self._health.interval,
             "tells_figures": self._notices.are_read,
             "announces": self._settings.announce,
         }
         worker, self._booted = self._booted or WorkerProcess.boot(bool(self._settings.program)), None
         worker.tell(setup, self._listener)
         log.worker_started(worker.pid)
-        self._watch.started(worker)
+        self._health.started(worker)
         self._attend(worker)
         return worker
 
@@ -137,13 +137,13 @@ class Supervisor:
         self.loop.call_at(monotonic() + STACKS_SECONDS / 2, lambda: self._log_stacks(worker))
 
     def _log_stacks(self, worker: WorkerProcess) -> None:
-        if worker in self._roster:
+        if worker in self._pool:
             if stacks := worker.take_stacks():
                 log.worker_stacks(worker.pid, stacks)
             self.loop.watch(worker.stacks, lambda events: self._on_stacks(worker))
 
     def _on_age(self, worker: WorkerProcess) -> None:
-        self._roster.renew(worker, f"it is {worker.age:.0f} s old")
+        self._pool.renew(worker, f"it is {worker.age:.0f} s old")
 
     # --- what the roster tells
 
@@ -155,8 +155,8 @@ class Supervisor:
             return
         if self._settings.fd_store and self._listener.owns_socket:
             systemd.store(self._listener.socket, systemd.STORED)
-        self._notices.ready(self._roster)
-        self._watch.begin()
+        self._notices.ready(self._pool)
+        self._health.begin()
 
     def on_first_failure(self, worker: WorkerProcess | None, how: str) -> None:
         if worker is None:
@@ -172,8 +172,8 @@ class Supervisor:
             log.reload_failed(why_not)
         else:
             log.reloaded()
-        if not self._roster.will_reload:  # until then, whoever asked last is still waiting
-            self._notices.ready(self._roster, f"the last reload failed: {why_not}" if why_not else "")
+        if not self._pool.will_reload:  # until then, whoever asked last is still waiting
+            self._notices.ready(self._pool, f"the last reload failed: {why_not}" if why_not else "")
 
     def on_death(self, worker: WorkerProcess, how: str) -> bool:
         if worker.failure and worker.failure["status"] == ExitStatus.OSERR:
@@ -195,9 +195,9 @@ class Supervisor:
 
     def on_message(self, worker: WorkerProcess, word: str) -> None:
         if word == "tired":
-            self._roster.renew(worker, worker.wish)
+            self._pool.renew(worker, worker.wish)
         elif word == "alive":
-            self._notices.status(self._roster)
+            self._notices.status(self._pool)
         elif word == "figures":
             self._reports_awaited.discard(worker.pid)
             if not self._reports_awaited:
@@ -241,58 +241,58 @@ class Supervisor:
             self._listener.block_new_peers()
         self._listener.close()
         self.loop.call_at(self._drain_began + self._settings.graceful_timeout + self._patience, self._kill_workers)
-        self._roster.drain()
+        self._pool.drain()
         log.stopping(number.name, self._settings.graceful_timeout)  # whoever reads it may count on the workers' knowing
         if number == signal.SIGQUIT:
             self._hurry()
 
     def _hurry(self) -> None:
-        for worker in self._roster:
+        for worker in self._pool:
             worker.channel.send("hurry")
         self.loop.call_at(monotonic() + self._patience, self._kill_workers)
 
     def _kill_workers(self) -> None:
-        for worker in self._roster:
-            self._watch.end(worker, "it did not stop by its deadline", PATIENCE_SECONDS / 10)
+        for worker in self._pool:
+            self._health.end(worker, "it did not stop by its deadline", PATIENCE_SECONDS / 10)
 
     def _reload(self) -> None:
         self._notices.reloading()
         if self._upgrade.begin():
             return
-        if self._roster.reload():
+        if self._pool.reload():
             log.reloading()
 
     def _state(self) -> dict[str, Any] | None:
         """Return what a new srvctl takes over, or None when that is not possible now."""
-        if self._life.state is not State.SERVING or self._roster.is_changing:
+        if self._life.state is not State.SERVING or self._pool.is_changing:
             return None
-        return {"listener": self._listener.hand_over(), "workers": self._roster.hand_over()}
+        return {"listener": self._listener.hand_over(), "workers": self._pool.hand_over()}
 
     def _on_upgrade_failed(self) -> None:
         if self._life.state is State.SERVING:
-            self._roster.reload()
+            self._pool.reload()
 
     def _add_worker(self) -> None:
-        if len(self._roster.slots) >= self._settings.max_connections:
+        if len(self._pool.slots) >= self._settings.max_connections:
             log.signal_ignored(
                 "SIGTTIN",
                 f"--max-connections {self._settings.max_connections} is shared out to as many workers already",
             )
         else:
-            self._roster.add()
+            self._pool.add()
 
     def _remove_worker(self) -> None:
-        if not self._roster.remove():
+        if not self._pool.remove():
             log.signal_ignored("SIGTTOU", "the last worker stays, and so do all while workers change")
 
     def _report_stacks(self) -> None:
-        for worker in self._roster:
+        for worker in self._pool:
             if worker.ready:  # before that, the signal may find nobody who takes it, and end it
                 worker.ask_for_stacks()
 
     def _report(self) -> None:
         """Log the state when every worker has told its figures; one that cannot is told of as it was last heard."""
-        asked = [worker for worker in self._roster if worker.is_serving]
+        asked = [worker for worker in self._pool if worker.is_serving]
         self._reports_awaited = {worker.pid for worker in asked}
         for worker in asked:
             worker.channel.send("report")
@@ -307,7 +307,7 @@ class Supervisor:
             self._log_state()
 
     def _log_state(self) -> None:
-        workers = list(self._roster)
+        workers = list(self._pool)
         total: dict[str, int] = {}
         for worker in workers:
             log.worker_state(worker.pid, worker.age, worker.state, worker.figures)
@@ -317,7 +317,7 @@ class Supervisor:
             state=self._life.state.value,
             address=self._listener.address,
             workers=len(workers),
-            restarts=self._roster.restarts,
+            restarts=self._pool.restarts,
             **total,
         )
 

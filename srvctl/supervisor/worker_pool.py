@@ -70,7 +70,7 @@ class Slot:
         self.retry: Timer | None = None
 
 
-class Change:
+class Rollout:
     """A change of workers that is under way: the slots whose successors have been started, and how far they are."""
 
     def __init__(self, slots: list[Slot], is_reload: bool) -> None:
@@ -89,7 +89,7 @@ class Change:
         return all(slot.successor and slot.successor.ready for slot in self.slots)
 
 
-class Roster:
+class WorkerPool:
     """Start, replace and retire workers. Owns all of them; `events` is told what came of it.
 
     `start` makes a worker that is to take a share of the whole: the index of its slot, and how many slots there are.
@@ -111,7 +111,7 @@ class Roster:
         self.slots: list[Slot] = []
         self.retiring: set[WorkerProcess] = set()
         self.restarts = 0
-        self._change: Change | None = None
+        self._rollout: Rollout | None = None
         self._reload_again = False
         self._tired: list[tuple[WorkerProcess, str]] = []
         self._failed_starts = 0  # in a row, of any slot
@@ -161,7 +161,7 @@ class Roster:
     @property
     def is_changing(self) -> bool:
         """Whether workers are being replaced at the moment."""
-        return self._change is not None
+        return self._rollout is not None
 
     @property
     def will_reload(self) -> bool:
@@ -170,7 +170,7 @@ class Roster:
 
     def reload(self) -> bool:
         """Replace every worker by one that loads the code as it is now; return false when that will happen later."""
-        if self._change:
+        if self._rollout:
             self._reload_again = True
             return False
         for slot in self.slots:
@@ -187,7 +187,7 @@ class Roster:
 
     def remove(self) -> bool:
         """Have one worker less; return false when there is only one."""
-        if len(self.slots) == 1 or self._change:
+        if len(self.slots) == 1 or self._rollout:
             return False
         slot = self.slots.pop()
         self._cancel_retry(slot)
@@ -200,7 +200,7 @@ class Roster:
         """Replace a worker that still serves; its successor is ready before it retires. One at a time."""
         if self._is_draining:
             return
-        if self._change:  # it may be a successor on probation, which asks only once
+        if self._rollout:  # it may be a successor on probation, which asks only once
             self._tired.append((worker, why))
             return
         if worker not in self.serving:
@@ -217,8 +217,8 @@ class Roster:
     def drain(self) -> None:
         """Have every worker stop in order, with the queue; those that serve nobody yet just end."""
         self._is_draining = True
-        if self._change and self._change.probation:
-            self._change.probation.cancel()
+        if self._rollout and self._rollout.probation:
+            self._rollout.probation.cancel()
         for slot in self.slots:
             self._cancel_retry(slot)
         for worker in list(self):
@@ -239,14 +239,14 @@ class Roster:
     # --- a change
 
     def _begin_or_retry(self, slots: list[Slot]) -> None:
-        if self._change:  # its turn comes when that is over
+        if self._rollout:  # its turn comes when that is over
             for slot in slots:
                 slot.retry = self._loop.call_at(monotonic() + PROBATION_SECONDS, lambda: self._begin_or_retry(slots))
         elif not self._is_draining:
             self._begin(slots, is_reload=False)
 
     def _begin(self, slots: list[Slot], is_reload: bool) -> None:
-        self._change = Change(list(slots), is_reload)
+        self._rollout = Rollout(list(slots), is_reload)
         for slot in slots:
             slot.retry = None
             try:
@@ -279,7 +279,7 @@ class Roster:
             worker.start_timer.cancel()
         self._failed_starts = 0
         log.worker_ready(worker.pid, worker.age)
-        change = self._change
+        change = self._rollout
         if change is None or not change.is_ready:
             return
         for successor in change.successors:
@@ -294,7 +294,7 @@ class Roster:
 
     def _complete(self) -> None:
         """The successors have proved themselves: they are the workers now, and the old ones retire."""
-        change = self._change
+        change = self._rollout
         assert change is not None
         for slot in change.slots:
             old, slot.worker, slot.successor = slot.worker, slot.successor, None
@@ -309,13 +309,13 @@ class Roster:
 
     def _on_left(self, worker: WorkerProcess) -> None:
         """A worker takes no more requests, or is gone."""
-        if (change := self._change) and worker in change.leaving:
+        if (change := self._rollout) and worker in change.leaving:
             change.leaving.discard(worker)
             if not change.leaving:
                 self._end_change()
 
     def _end_change(self) -> None:
-        change, self._change = self._change, None
+        change, self._rollout = self._rollout, None
         assert change is not None
         if change.end:
             change.end.cancel()
@@ -329,7 +329,7 @@ class Roster:
         if self._reload_again:
             self._reload_again = False
             self.reload()
-        while self._tired and not self._change:
+        while self._tired and not self._rollout:
             self.renew(*self._tired.pop(0))
 
     def _retire(self, worker: WorkerProcess) -> None:
@@ -378,7 +378,7 @@ class Roster:
 
     def _give_up(self, slot: Slot, worker: WorkerProcess | None, how: str) -> None:
         """A successor failed: end the others of the same change, and leave everything as it was."""
-        change, self._change = self._change, None
+        change, self._rollout = self._rollout, None
         if self._is_draining or change is None:
             return
         if change.probation:

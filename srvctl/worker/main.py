@@ -186,7 +186,7 @@ class Worker:
 
     def _on_loop(self, loop: Loop) -> None:
         loop.watch(self.channel.fileno(), lambda events: self._listen())
-        self._sink.attend(loop)
+        self._sink.attach(loop)
         if self.setup["heartbeat"]:
             self._beat(loop)
         if self.setup["tells_figures"] or self.settings.max_requests or self.settings.max_worker_memory:

@@ -13,13 +13,13 @@ import pytest
 from srvctl.errors import LoadError
 from srvctl.programs import conversation, program, spawn, spawn_ctypes
 from srvctl.programs.program import Program
-from srvctl.programs.spawn import LockedSpawn
-from srvctl.programs.spawn_ctypes import UnlockedSpawn
+from srvctl.programs.spawn import GilSpawner
+from srvctl.programs.spawn_ctypes import CtypesSpawner
 from srvctl.runtime import process_session
 from tests.launched import wait_until
 from tests.promises.faults import is_gone
 
-SPAWNS = pytest.mark.parametrize("spawning", [LockedSpawn, UnlockedSpawn])
+SPAWNS = pytest.mark.parametrize("spawning", [GilSpawner, CtypesSpawner])
 
 
 @pytest.fixture
@@ -198,13 +198,13 @@ def test_where_ctypes_is_not_there_programs_are_started_all_the_same(monkeypatch
     """With the interpreter's lock held."""
     monkeypatch.delitem(sys.modules, "srvctl.programs.spawn_ctypes")
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    assert isinstance(spawn.prepared("/bin/true", ["true"], []), spawn.LockedSpawn)
+    assert isinstance(spawn.prepared("/bin/true", ["true"], []), spawn.GilSpawner)
 
 
 def test_descriptors_that_come_again_and_again_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is kept ready for them is bounded."""
     monkeypatch.setattr(spawn_ctypes, "_MOST_ACTIONS", 2)
-    unlocked = UnlockedSpawn(program.find("true"), ["true"], [])
+    unlocked = CtypesSpawner(program.find("true"), ["true"], [])
     for _ in range(2):
         for descriptors in ((0, 1, 2), (1, 1, 2), (2, 2, 2)):
             unlocked.prepare(descriptors, b"").cancel()

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from srvctl.runtime import line_writer as sink_module
 from srvctl.runtime import log
 from srvctl.runtime import rate_limit as throttle_module
-from srvctl.runtime.line_writer import Sink
+from srvctl.runtime.line_writer import LineWriter
 from srvctl.runtime.loop import Loop
-from srvctl.runtime.rate_limit import Throttle
+from srvctl.runtime.rate_limit import RateLimiter
 
 anything = st.text() | st.binary() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -35,7 +35,7 @@ def unconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
     """What `configure` sets is put back, and each test has a throttle of its own."""
     for name in ("_sink", "_threshold", "_style"):
         monkeypatch.setattr(log, name, getattr(log, name))
-    monkeypatch.setattr(log, "_traceback_throttle", Throttle())
+    monkeypatch.setattr(log, "_traceback_rate", RateLimiter())
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def pipe() -> Iterator[tuple[int, int]]:
             assert error.errno == errno.EBADF
 
 
-def close(sink: Sink) -> None:
+def close(sink: LineWriter) -> None:
     """Give up the descriptor that a sink of a pipe opened for itself; the process's own one is never closed."""
     os.close(sink._fd)
 
@@ -221,14 +221,14 @@ def test_frames_below_a_directory_are_left_out() -> None:
 # --- repetition
 
 
-def test_a_throttle_lets_one_through_and_counts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_limiter_lets_one_through_and_counts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In 5 seconds each."""
     now = 100.0
     monkeypatch.setattr(log.time, "monotonic", lambda: now)
-    throttle = Throttle()
-    assert [throttle.admit() for _ in range(4)] == [0, -1, -1, -1]
+    throttle = RateLimiter()
+    assert [throttle.allow() for _ in range(4)] == [0, None, None, None]
     now += throttle_module.REPEAT_SECONDS
-    assert [throttle.admit(), throttle.admit()] == [3, -1]
+    assert [throttle.allow(), throttle.allow()] == [3, None]
 
 
 # --- the sink
@@ -237,7 +237,7 @@ def test_a_throttle_lets_one_through_and_counts_the_others(monkeypatch: pytest.M
 def test_a_reader_that_is_slow_blocks_nobody_and_loses_nothing(pipe: tuple[int, int]) -> None:
     """Lines wait, in order, and go when there is room."""
     read, write = pipe
-    sink = Sink(write)
+    sink = LineWriter(write)
     lines = [b"%04d %s\n" % (n, b"x" * 94) for n in range(200)]
     lines.append(b"x" * 10_000 + b"\n")  # longer than the pipe: it goes in pieces
     for line in lines:
@@ -256,7 +256,7 @@ def test_a_reader_that_is_slow_blocks_nobody_and_loses_nothing(pipe: tuple[int, 
 
 def test_the_pipe_of_others_stays_blocking(pipe: tuple[int, int]) -> None:
     """O_NONBLOCK on a description that is shared would hit every program that writes there."""
-    sink = Sink(pipe[1])
+    sink = LineWriter(pipe[1])
     assert os.get_blocking(pipe[1]) and not os.get_blocking(sink._fd)
     assert not os.get_inheritable(sink._fd)
     close(sink)
@@ -284,7 +284,7 @@ def test_what_a_stuck_reader_does_not_take_is_dropped_and_counted(
 def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, int]) -> None:
     """The line is lost, and counted."""
     read, write = pipe
-    sink = Sink(write)
+    sink = LineWriter(write)
     os.close(read)
     sink.write(b"line\n")
     assert (len(sink.queue), sink.dropped) == (0, 1)
@@ -294,7 +294,7 @@ def test_a_reader_that_is_gone_is_no_error(pipe: tuple[int, int]) -> None:
 def test_a_full_disk_is_no_error() -> None:
     """ENOSPC loses the line, and counts it."""
     with open("/dev/full", "wb") as full:
-        sink = Sink(full.fileno())
+        sink = LineWriter(full.fileno())
         sink.write(b"line\n")
         assert sink.dropped == 1
         close(sink)
@@ -305,7 +305,7 @@ def test_a_closed_standard_error_is_no_error() -> None:
     read, write = os.pipe()
     os.close(read)
     os.close(write)
-    sink = Sink(write)
+    sink = LineWriter(write)
     sink.write(b"line\n")
     assert (sink._fd, len(sink.queue), sink.dropped) == (-1, 0, 0)
 
@@ -314,7 +314,7 @@ def test_a_socket_is_written_to_without_waiting() -> None:
     """The journal's stream is one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        sink = Sink(ours.fileno())
+        sink = LineWriter(ours.fileno())
         own = sink._write.__closure__[0].cell_contents  # type: ignore[attr-defined]
         with own:
             while not sink.queue:
@@ -326,10 +326,10 @@ def test_a_socket_is_written_to_without_waiting() -> None:
 def test_a_loop_writes_what_waits_when_there_is_room(pipe: tuple[int, int]) -> None:
     """Nobody has to log again for it."""
     read, write = pipe
-    sink = Sink(write)
+    sink = LineWriter(write)
     received: list[bytes] = []
     with Loop() as loop:
-        sink.attend(loop)
+        sink.attach(loop)
         sink.write(b"x" * 4096)
         sink.write(b"line\n")
         assert sink.queue
@@ -348,7 +348,7 @@ def test_a_loop_writes_what_waits_when_there_is_room(pipe: tuple[int, int]) -> N
 def test_a_regular_file_keeps_the_shared_offset(tmp_path: Path) -> None:
     """What others write there is not overwritten."""
     with (tmp_path / "log").open("wb", buffering=0) as file:
-        sink = Sink(file.fileno())
+        sink = LineWriter(file.fileno())
         sink.write(b"one\n")
         file.write(b"two\n")
         sink.write(b"three\n")

@@ -8,7 +8,7 @@ import pytest
 
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.admission import Verdict
-from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestNotStarted
+from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
 from tests.serving.running import conversation
 
 READABLE = 1
@@ -75,7 +75,7 @@ def test_what_could_not_be_started_waits_and_is_first_then(parts):
     """Others that came later are behind it."""
     first, second = conversation(1), conversation(2)
     made = parts(first, second)
-    made.executor.error = RequestNotStarted()
+    made.executor.error = RequestDeferred()
     readable(made)
     assert list(made.acceptor.pending) == [first]
     assert made.table.snapshot() == [first]

@@ -453,11 +453,11 @@ def test_a_request_that_never_got_its_process_or_thread_is_ended_with_the_server
             assert tried.wait(PATIENCE)
             server.shutdown()
             assert run.has_ended()
-            assert len(server._waiting) == 1
+            assert len(server._pending) == 1
             client.shutdown(socket.SHUT_WR)
             server.server_close()
             assert read_all(client) == b""
-            assert not server._waiting
+            assert not server._pending
 
 
 @pytest.mark.parametrize("model", ["Threading", "Forking"])

@@ -11,7 +11,7 @@ import pytest
 
 from srvctl.runtime.loop import Loop
 from srvctl.supervisor import worker_pool
-from srvctl.supervisor.worker_pool import Roster
+from srvctl.supervisor.worker_pool import WorkerPool
 
 
 class FakeChannel:
@@ -85,7 +85,7 @@ class Scene:
         self.loop = loop
         self.workers: list[FakeWorker] = []
         self.told: list[str] = []
-        self.roster = Roster(loop, self._start, 30.0, 3, self)  # type: ignore[arg-type]
+        self.roster = WorkerPool(loop, self._start, 30.0, 3, self)  # type: ignore[arg-type]
 
     def _start(self, index: int, count: int) -> FakeWorker:
         self.workers.append(FakeWorker(len(self.workers) + 1, index, count))
