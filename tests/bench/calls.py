@@ -47,18 +47,18 @@ def _begin():
         sys.setprofile(note)
     signal.signal(signal.SIGRTMIN, write)
     import _thread
-    start = _thread.start_new_thread
-    def profiled(function, arguments, options=None):
-        def run(*args, **kwargs):
-            sys.setprofile(note)
-            return function(*args, **kwargs)
-        return start(run, arguments, options or {})
-    _thread.start_new_thread = profiled
-    try:
-        import threading
-        threading._start_new_thread = profiled
-    except (ImportError, AttributeError):
-        pass
+    def profiled(start):  # threads are profiled from their own first call on
+        def start_profiled(function, *arguments, **options):
+            def run(*args, **kwargs):
+                sys.setprofile(note)
+                return function(*args, **kwargs)
+            return start(run, *arguments, **options)
+        return start_profiled
+    for name in ("start_new_thread", "start_joinable_thread"):  # the second is threading's from Python 3.13 on
+        if hasattr(_thread, name):
+            setattr(_thread, name, profiled(getattr(_thread, name)))
+            if "threading" in sys.modules and hasattr(sys.modules["threading"], "_" + name):
+                setattr(sys.modules["threading"], "_" + name, getattr(_thread, name))
     leave = os._exit
     def exit_and_write(status):
         if os.getpid() != owner:
