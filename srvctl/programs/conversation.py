@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import struct
 import termios
@@ -16,6 +15,7 @@ from collections import namedtuple
 from time import monotonic
 
 from srvctl.runtime import log
+from srvctl.runtime.exit_status import signal_name
 from srvctl.serving.conversation import (
     DONE,
     HANDLER_OUTCOME,
@@ -120,7 +120,7 @@ class ProgramConversation(Conversation):
             return super().final_outcome() if self.meter[HANDLER_OUTCOME] != DONE else Outcome.FAILED
         code = os.waitstatus_to_exitcode(self.status)
         if code < 0:
-            self.signal_name = _signal_name(-code)
+            self.signal_name = signal_name(-code)
             return Outcome.KILLED
         return Outcome.FAILED if code else Outcome.DONE
 
@@ -135,7 +135,7 @@ class ProgramConversation(Conversation):
         if self.status is None:
             return {}
         code = os.waitstatus_to_exitcode(self.status)
-        return {"signal": _signal_name(-code)} if code < 0 else {"status": code}
+        return {"signal": signal_name(-code)} if code < 0 else {"status": code}
 
     def last_received_at(self) -> float:
         """Return when something came last; where the kernel does not tell, when something moved."""
@@ -164,10 +164,3 @@ class ProgramConversation(Conversation):
 
 class ProgramDatagram(ProgramConversation, DatagramConversation):
     """A datagram that a program is to answer."""
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # one of the real-time signals
-        return f"SIG{number}"

@@ -15,9 +15,9 @@ from __future__ import annotations
 import _socket
 import gc
 import os
-import signal
 import socket
 
+from srvctl.runtime.exit_status import signal_name
 from srvctl.serving.children import ChildWatcher
 from srvctl.serving.conversation import DONE, FAILED, HANDLER_OUTCOME, RECEIVED, RECEIVED_AT, Outcome
 from srvctl.serving.executor import Executor
@@ -163,7 +163,7 @@ class ForkPool(Executor):
                 self._closing.on_closed()
             return
         if os.WIFSIGNALED(status) and not conversation.outcome:
-            conversation.outcome, conversation.signal_name = Outcome.KILLED, signal.Signals(os.WTERMSIG(status)).name
+            conversation.outcome, conversation.signal_name = Outcome.KILLED, signal_name(os.WTERMSIG(status))
         elif os.waitstatus_to_exitcode(status) and conversation.meter[HANDLER_OUTCOME] == DONE:
             conversation.meter[HANDLER_OUTCOME] = FAILED
         if isinstance(meter := conversation.meter, memoryview):

@@ -75,6 +75,13 @@ class Raise(StreamRequestHandler):
         }[name]
 
 
+class Die(StreamRequestHandler):
+    """Reads the number of a signal and dies of it."""
+
+    def handle(self):
+        os.kill(os.getpid(), int(self.rfile.readline()))
+
+
 class Pid(StreamRequestHandler):
     """Say which process serves."""
 

@@ -158,6 +158,19 @@ def test_an_exception_ends_its_conversation_and_nothing_else(model: str, launch:
     assert server.stop() == 0, server.log
 
 
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGRTMIN + 6])
+def test_a_signal_that_kills_a_child_ends_its_conversation_and_nothing_else(number: int, launch: Launch) -> None:
+    """Whichever it is: those of real time have no name in Python."""
+    server = launch("tcp", ":0", "--fork", "myapp:Die")
+    for _ in range(2):
+        with server.connect() as client:
+            client.sendall(b"%d\n" % number)
+            assert receive_all(client) == b""
+    name = "SIGSEGV" if number == signal.SIGSEGV else "SIGRTMIN+6"
+    server.wait_for_log(f"how={name}", 2)
+    assert "Traceback" not in server.log
+
+
 @by_model
 def test_an_exception_over_a_datagram_ends_that_one_only(model: str, launch: Launch) -> None:
     """A datagram whose handler raises is lost; the next one is answered."""
