@@ -18,23 +18,23 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _fill_standard_descriptors()
     gc.disable()  # nothing of what is imported is garbage, and to look for some takes 13 of 75 ms
-    booted = _boot_worker()
+    prestarted = _prestart_worker()
     try:
         from srvctl.cli.main import run
 
         gc.freeze()  # or all of it would be looked at as soon as that begins again
         gc.enable()
-        sys.exit(run(booted=booted))
+        sys.exit(run(prestarted=prestarted))
     finally:
-        if booted:
-            booted.discard()
+        if prestarted:
+            prestarted.discard()
 
 
-def _boot_worker() -> WorkerProcess | None:
-    """Start a worker before the command line is read, where that is most likely to ask for one; or return None.
+def _prestart_worker() -> WorkerProcess | None:
+    """Start a worker before the command line is read, if that will most likely need one; or return None.
 
-    A worker takes 38 ms of CPU until it can be told what to serve, and the command line 60, of which click is 40. Side
-    by side they are one wait instead of two, where there are two processors.
+    A worker's imports and those of the command line take about as long. Side by side they are one wait, not two, on a
+    machine with two processors.
     """
     from srvctl.net.address import Family
     from srvctl.supervisor import upgrade
@@ -43,15 +43,14 @@ def _boot_worker() -> WorkerProcess | None:
 
     # `fd` may be one connection, as from inetd, which is served without a worker.
     words = {family.word for family in Family if family is not Family.FD}
-    if not words.intersection(sys.argv[1:2]) or upgrade.is_rehearsal() or upgrade.HANDED_OVER in os.environ:
+    if not words.intersection(sys.argv[1:2]) or upgrade.is_preflight() or upgrade.HANDED_OVER in os.environ:
         return None
-    # One that ended this process now would leave the worker to notice by itself, a moment later. It waits until the
-    # server has taken the signals and admits it.
+    # Blocked until the supervisor has installed its handlers: a TERM now would orphan the worker for a moment.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        return WorkerProcess.boot(is_session="--" in sys.argv)
+        return WorkerProcess.spawn(is_session="--" in sys.argv)
     except OSError:
-        return None  # the supervisor will see it too, and says so
+        return None  # the supervisor will fail likewise, and reports it
 
 
 def _fill_standard_descriptors() -> None:

@@ -13,7 +13,7 @@ from srvctl.cli.errors import report
 from srvctl.errors import ExitStatus, LaunchError
 from srvctl.net.address import Family
 from srvctl.supervisor.launch import launch
-from srvctl.supervisor.signals import StoppedEarly, die_of
+from srvctl.supervisor.signals import StoppedBeforeReady, kill_self
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 _COMPLETION_VARIABLE = "_SRVCTL_COMPLETE"
 
 
-def run(argv: Sequence[str] | None = None, booted: WorkerProcess | None = None) -> int:
+def run(argv: Sequence[str] | None = None, prestarted: WorkerProcess | None = None) -> int:
     """Run the command line; return its exit status. A signal that comes before the server is ready ends the process.
 
-    `booted` is a worker for the server, if the words ask for one; it stays the caller's if they do not.
+    `prestarted` is a worker for the server, if the words ask for one; it stays the caller's if they do not.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
         if _is_server(words):
             settings, _ = parser.parse(words[0], words[1:])
-            return int(launch(settings, booted, banner.show))
+            return int(launch(settings, prestarted, banner.show))
         from srvctl.cli import commands  # with click
 
         return commands.run(words)
     except LaunchError as error:
         return report(error)
-    except StoppedEarly as stopped:
-        die_of(stopped.number)
+    except StoppedBeforeReady as stopped:
+        kill_self(stopped.number)
         return ExitStatus.SOFTWARE
     except BrokenPipeError:  # of `srvctl handlers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

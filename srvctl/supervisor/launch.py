@@ -1,4 +1,4 @@
-"""Launch what settings ask for: the handler's name, the socket, a worker, and the word that it is ready."""
+"""Launch of a server: from settings to a supervisor that runs, and the announcement that it is ready."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from srvctl.supervisor import upgrade
 from srvctl.supervisor.signals import Signals
 from srvctl.supervisor.supervisor import Supervisor
 from srvctl.systemd import protocol as systemd
+from srvctl.worker.protocol import WorkerSetup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 
 def launch(
     settings: Settings,
-    booted: WorkerProcess | None = None,
+    prestarted: WorkerProcess | None = None,
     show_banner: Callable[[str, list[str], str, str, Settings], None] | None = None,
 ) -> ExitStatus:
     """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
 
-    Takes over the signals and the log of the process, and closes standard output when it has announced. `booted` is a
-    worker that waits to be told; it stays the caller's until it is. `show_banner` shows a person at a terminal what is
-    served: the address, the parts of the server, the handler or program, its file, and the settings.
+    Takes over the signals and the log of the process, and closes standard output when it has announced. `prestarted` is
+    a worker that waits to be configured; it stays the caller's until then. `show_banner` shows a person at a terminal
+    what is served: the address, the parts of the server, the handler or program, its file, and the settings.
     """
-    if upgrade.is_rehearsal():
+    if upgrade.is_preflight():
         return ExitStatus.OK  # the command line is read, everything is imported
-    connection = _handed_over(settings)  # first of all: standard error may be the client
+    connection = _inherited_connection(settings)  # first of all: standard error may be the client
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
     target, is_ready_made = _resolved(settings)
@@ -48,19 +49,19 @@ def launch(
         from srvctl.worker import inetd
 
         return inetd.serve_one(settings, connection, target, is_ready_made)
-    state = upgrade.handed_over()
-    with _started(settings, state) as (signals, listener):
-        setup = _setup(settings, listener, target, is_ready_made, style, threshold, is_check=False)
+    state = upgrade.inherited_state()
+    with _listening(settings, state) as (signals, listener):
+        setup = _worker_setup(settings, listener, target, is_ready_made, style, threshold)
 
-        def on_ready(said: dict[str, Any]) -> None:
-            _tell(settings, listener, said, show_banner if style == "terminal" else None)
+        def on_ready(info: dict[str, Any]) -> None:
+            _announce(settings, listener, info, show_banner if style == "terminal" else None)
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attach(supervisor.loop)
-        return supervisor.run(state["workers"] if state else None, booted)
+        return supervisor.run(state["workers"] if state else None, prestarted)
 
 
-def _handed_over(settings: Settings) -> socket.socket | None:
+def _inherited_connection(settings: Settings) -> socket.socket | None:
     """Return the connection that ``fd N`` is, as from inetd, or None."""
     if settings.family != Family.FD.word or not settings.address.isdecimal():
         return None
@@ -71,19 +72,20 @@ def _handed_over(settings: Settings) -> socket.socket | None:
 
 
 def check(settings: Settings) -> dict[str, str]:
-    """Do all that `launch` does before it serves, and undo it; return what there is to say. Raises `LaunchError`."""
+    """Do all that `launch` does before it serves, and undo it; return a description. Raises `LaunchError`."""
     log.configure("text", log.ERROR)
+    settings = settings.replace(fd_store=False)  # nothing of a check stays with the service manager
     target, is_ready_made = _resolved(settings)
-    with _started(settings) as (signals, listener):
-        setup = _setup(settings, listener, target, is_ready_made, "text", log.ERROR, is_check=True)
-        said: dict[str, Any] = {}
-        supervisor = Supervisor(settings, listener, signals, setup, said.update)
+    with _listening(settings) as (signals, listener):
+        setup = _worker_setup(settings, listener, target, is_ready_made, "text", log.ERROR)
+        info: dict[str, Any] = {}
+        supervisor = Supervisor(settings, listener, signals, setup, info.update)
         supervisor.check()
     return {
         "address": listener.address,
-        "server": said["name"],
-        "parts": " -> ".join(said["parts"]),
-        "program" if settings.program else "handler": f"{settings.target_text} ({said['file']})",
+        "server": info["name"],
+        "parts": " -> ".join(info["parts"]),
+        "program" if settings.program else "handler": f"{settings.target_text} ({info['file']})",
     }
 
 
@@ -93,15 +95,15 @@ def _resolved(settings: Settings) -> tuple[str, bool]:
 
 
 @contextlib.contextmanager
-def _started(settings: Settings, state: dict[str, Any] | None = None) -> Iterator[tuple[Signals, Listener]]:
-    """Take the signals and open the listener, or take it over; give both up at the end. Raises `LaunchError`."""
+def _listening(settings: Settings, state: dict[str, Any] | None = None) -> Iterator[tuple[Signals, Listener]]:
+    """Install the signals' handlers and open the listener, or adopt it; undo both at the end. Raises `LaunchError`."""
     try:
         with contextlib.ExitStack() as undo:
             signals = Signals()
-            # Before the socket is bound: from there on a signal has something to clean up.
-            signals.take()
-            undo.callback(signals.give_back)
-            upgrade.admit_signals()
+            # Before the socket is bound: after that a signal has something to clean up.
+            signals.install()
+            undo.callback(signals.restore)
+            upgrade.unblock_signals()
             listener = Listener.adopt(state["listener"]) if state else open_listener(settings)
             if not settings.fd_store:  # the socket stays with the service manager, and so does its file
                 undo.callback(listener.unlink)
@@ -111,20 +113,20 @@ def _started(settings: Settings, state: dict[str, Any] | None = None) -> Iterato
         raise from_os_error("run", "the server", error) from error
 
 
-def _setup(
-    settings: Settings, listener: Listener, target: str, is_ready_made: bool, style: str, threshold: int, is_check: bool
-) -> dict[str, Any]:
-    """Return what a worker is told first."""
-    return {
-        "settings": settings.to_wire(),
-        "target": target,
-        "is_ready_made": is_ready_made,
-        "is_own": listener.owns_socket,
-        "address": listener.address,
-        "log_style": style,
-        "log_threshold": threshold,
-        "is_check": is_check,
-    }
+def _worker_setup(
+    settings: Settings, listener: Listener, target: str, is_ready_made: bool, style: str, threshold: int
+) -> WorkerSetup:
+    """Return the setup of all workers; each has an index and a count besides."""
+    return WorkerSetup(
+        settings=settings.to_wire(),
+        target=target,
+        is_ready_made=is_ready_made,
+        owns_socket=listener.owns_socket,
+        address=listener.address,
+        log_style=style,
+        log_threshold=threshold,
+        announces=settings.announce,
+    )
 
 
 def _log_style(settings: Settings) -> tuple[str, int]:
@@ -136,22 +138,22 @@ def _log_style(settings: Settings) -> tuple[str, int]:
     return "terminal" if log.to_terminal() else "text", threshold
 
 
-def _tell(
+def _announce(
     settings: Settings,
     listener: Listener,
-    said: dict[str, Any],
+    info: dict[str, Any],
     show_banner: Callable[[str, list[str], str, str, Settings], None] | None,
 ) -> None:
-    """Tell everyone who waits for it that the server is ready."""
+    """Report that the server is ready: to a person, or the log, and to a script that reads standard output."""
     if show_banner and not settings.quiet:
-        show_banner(listener.address, said["parts"], settings.target_text, said["file"], settings)
+        show_banner(listener.address, info["parts"], settings.target_text, info["file"], settings)
     else:
-        log.listening(listener.address, said["name"], settings.target_text, settings.model, settings.max_connections)
+        log.listening(listener.address, info["name"], settings.target_text, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it
             sys.stdout.write(listener.address + "\n")
             sys.stdout.flush()
-        # Closed for the reader, and not for us: the next descriptor that is opened must not become 1.
+        # The reader sees the end of the file. Descriptor 1 stays open: it must not become another file's.
         null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(null, 1)
         os.close(null)

@@ -1,4 +1,4 @@
-"""The signals of the supervisor: which there are, and what comes of each as something that its loop reads."""
+"""Signals of the supervisor, as events that its loop reads."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SIGNALS = (
 
 
 class Signals:
-    """The signals that came and were not followed yet; owns a wake-up descriptor.
+    """Signals that were received and not handled yet; owns a wake-up descriptor.
 
-    From `take` on none of them ends the process by itself; `give_back` undoes that. The bytes of the wake-up descriptor
-    only wake: in a storm they can be lost, and the one that says stop with them. Which signals came is kept by the
-    handler, which Python calls at least once for each number.
+    After `install` none of them ends the process by itself; `restore` undoes that. The bytes on the wake-up descriptor
+    only wake the loop: in a storm of signals some are lost, and that of SIGTERM could be among them. The handler keeps
+    the signals themselves; Python calls it at least once for each number.
     """
 
     def __init__(self) -> None:
-        self._came: list[signal.Signals] = []
+        self._received: list[signal.Signals] = []
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
         self._write.setblocking(False)
@@ -39,14 +39,14 @@ class Signals:
     def fileno(self) -> int:
         return self._read.fileno()
 
-    def take(self) -> None:
-        """Receive them from now on; for the main thread."""
+    def install(self) -> None:
+        """Receive them from now on; for the main thread only."""
         signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
-            signal.signal(number, self._note)
+            signal.signal(number, self._receive)
 
-    def give_back(self) -> None:
-        """Let them do again what they do by default."""
+    def restore(self) -> None:
+        """Restore the default actions."""
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -54,20 +54,20 @@ class Signals:
         self._write.close()
 
     def pending(self) -> list[signal.Signals]:
-        """Return those that came, in order."""
+        """Return those that were received since the last call, in order."""
         with contextlib.suppress(BlockingIOError):
             while self._read.recv(4096):
                 pass
-        came, self._came = self._came, []
-        return came
+        received, self._received = self._received, []
+        return received
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        # One TERM more is another word; one HUP more is not. TTIN and TTOU count too: two mean two workers.
-        if number not in self._came or number not in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            self._came.append(signal.Signals(number))
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        # A second TERM means more than the first, and two TTIN mean two workers; a second HUP means nothing more.
+        if number not in self._received or number not in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            self._received.append(signal.Signals(number))
 
 
-class StoppedEarly(Exception):
+class StoppedBeforeReady(Exception):
     """A signal to stop came before the server was ready; it has never served."""
 
     def __init__(self, number: signal.Signals) -> None:
@@ -75,7 +75,7 @@ class StoppedEarly(Exception):
         self.number = number
 
 
-def die_of(number: signal.Signals) -> None:
-    """End this process by a signal, as if it had never been handled: the shell and systemd see which."""
+def kill_self(number: signal.Signals) -> None:
+    """End this process by a signal, as if it had no handler: the shell and systemd see which signal it was."""
     with contextlib.suppress(OSError):
         os.kill(os.getpid(), number)

@@ -1,8 +1,8 @@
-"""A new srvctl in the place of the running one, in the same process: execve(2), with socket and workers handed on.
+"""Upgrade: execve(2) of a new srvctl in the same process, with the listener and the workers handed over.
 
-It happens as part of a reload (HUP) when srvctl's own files have changed since the start, so that who upgrades has one
-thing to do, ``systemctl reload``, and it is the same whether the handler changed or srvctl did. The new program proves
-first, in a process of its own, that it reads the same command line; until it has, nothing happens to the old one.
+It is part of a reload (SIGHUP) when srvctl's own files have changed since the start: ``systemctl reload`` is all that
+is needed, whether the handler changed or srvctl did. Before that a preflight, which is the new program in a process of
+its own, shows that it accepts the same command line. If it fails, the old program goes on.
 """
 
 from __future__ import annotations
@@ -24,34 +24,36 @@ if TYPE_CHECKING:
 
     from srvctl.runtime.loop import Loop
 
-# Neither reaches a worker: the one is taken out of the environment when it is read, and a rehearsal starts none.
-HANDED_OVER, REHEARSAL = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"
-REHEARSAL_SECONDS = 30.0
-# Workers that are being replaced are not handed over in the middle of it; it is over within a second as a rule.
+# Environment variables of the new program. Their names are part of the protocol between versions. No worker sees them:
+# the first is removed from the environment when it is read, and a preflight starts no worker.
+HANDED_OVER, PREFLIGHT = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"
+PREFLIGHT_TIMEOUT_SECONDS = 30.0
+# Nothing is handed over during a rollout, which takes a second as a rule.
 RETRY_SECONDS = 0.1
 
 
 def fingerprint() -> tuple[tuple[str, int, int], ...]:
-    """Return what tells whether srvctl's own files are the same as before: their names, sizes and times."""
-    found = []
+    """Return names, sizes and times of srvctl's own files, to compare with those of another time."""
+    files_found = []
     for directory, _, files in os.walk(os.path.dirname(os.path.abspath(srvctl.__file__))):
         for file in files:
             if file.endswith(".py"):
-                with contextlib.suppress(OSError):  # removed this moment: changed
+                with contextlib.suppress(OSError):  # it was removed this moment: that is a change, too
                     status = os.stat(os.path.join(directory, file))
-                    found.append((os.path.join(directory, file), status.st_size, status.st_mtime_ns))
-    return tuple(sorted(found))
+                    files_found.append((os.path.join(directory, file), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(files_found))
 
 
-def is_rehearsal() -> bool:
-    """Tell whether this process is such a try: it is to get as far as it can without touching anything."""
-    return REHEARSAL in os.environ
+def is_preflight() -> bool:
+    """Tell whether this process is a preflight, which reads its command line, imports all it needs, and exits."""
+    return PREFLIGHT in os.environ
 
 
-def take_over(state: dict[str, Any]) -> None:
-    """Become the new program, which finds `state` with `handed_over`; returns only by raising OSError.
+def exec_new(state: dict[str, Any]) -> None:
+    """Become the new program, which reads `state` by `inherited_state`; returns only by raising OSError.
 
-    Signals wait meanwhile: whoever is exec'ed starts with the defaults, and TERM's would leave everything lying about.
+    Signals are blocked until the new program has installed its handlers: the default action of SIGTERM would end it,
+    with the socket's file in place and its workers running.
     """
     memory = os.memfd_create("srvctl", 0)
     os.write(memory, marshal.dumps(state, 2))
@@ -64,8 +66,8 @@ def take_over(state: dict[str, Any]) -> None:
         raise
 
 
-def handed_over() -> dict[str, Any] | None:
-    """Return the state that the program before this one left, or None. To be called once."""
+def inherited_state() -> dict[str, Any] | None:
+    """Return the state that the program before this one handed over, or None. To be called once."""
     number = os.environ.pop(HANDED_OVER, None)
     if number is None:
         return None
@@ -75,8 +77,8 @@ def handed_over() -> dict[str, Any] | None:
     return state
 
 
-def admit_signals() -> None:
-    """Let those in that waited for the new program to be ready for them."""
+def unblock_signals() -> None:
+    """Receive the signals that came while they were blocked, and from now on."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
 
 
@@ -85,68 +87,70 @@ def _command() -> list[str]:
 
 
 class Upgrade:
-    """Make way for a new srvctl, if its files have changed since this was made.
+    """Exec the new srvctl, if its files have changed since this object was made.
 
-    `state` is asked for what to hand over when the new one has proved itself, None for not now; `on_failed` is called
-    when it has not.
+    `hand_over` returns the state for the new program, or None when it cannot at the moment; `on_failed` is called when
+    the preflight or the exec has failed.
     """
 
-    def __init__(self, loop: Loop, state: Callable[[], dict[str, Any] | None], on_failed: Callable[[], None]) -> None:
-        self._loop, self._state, self._on_failed = loop, state, on_failed
+    def __init__(
+        self, loop: Loop, hand_over: Callable[[], dict[str, Any] | None], on_failed: Callable[[], None]
+    ) -> None:
+        self._loop, self._hand_over_state, self._on_failed = loop, hand_over, on_failed
         self._fingerprint = fingerprint()
-        self._rehearsal = 0  # the process id of the new program that is tried, until it is known to have failed
-        self._has_ended = False
+        self._preflight = 0  # its process id, from its start until it has failed
+        self._has_exited = False
 
     def begin(self) -> bool:
-        """Try the new program, if there is one; return whether it is being tried. Does not block."""
-        if self._rehearsal or fingerprint() == self._fingerprint:
-            return bool(self._rehearsal)
+        """Start a preflight if the files have changed; return whether one is under way. Does not block."""
+        if self._preflight or fingerprint() == self._fingerprint:
+            return bool(self._preflight)
         try:
-            pid = _rehearse()
+            pid = _start_preflight()
         except OSError as error:
             log.upgrade_failed(error.strerror or "")
             return False
         log.upgrading()
-        self._rehearsal, self._has_ended = pid, False
+        self._preflight, self._has_exited = pid, False
         pidfd = os.pidfd_open(pid)
         self._loop.watch(pidfd, lambda events: self._on_exit(pid, pidfd))
-        self._loop.call_at(monotonic() + REHEARSAL_SECONDS, lambda: self._on_overtime(pid))
+        self._loop.call_at(monotonic() + PREFLIGHT_TIMEOUT_SECONDS, lambda: self._on_timeout(pid))
         return True
 
-    def _on_overtime(self, pid: int) -> None:
-        if self._rehearsal == pid and not self._has_ended:
+    def _on_timeout(self, pid: int) -> None:
+        if self._preflight == pid and not self._has_exited:
             os.kill(pid, signal.SIGKILL)
 
     def _on_exit(self, pid: int, pidfd: int) -> None:
         self._loop.unwatch(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
-        self._has_ended = True
+        self._has_exited = True
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
-            self._make_way()
+            self._hand_over()
         else:
             self._fail(f"the new program ends with status {code}")
 
-    def _make_way(self) -> None:
-        """Hand over, as soon as nothing is under way that would be lost."""
-        state = self._state()
+    def _hand_over(self) -> None:
+        """Exec the new program, now or after the rollout that is under way."""
+        state = self._hand_over_state()
         if state is None:
-            self._loop.call_at(monotonic() + RETRY_SECONDS, self._make_way)
+            self._loop.call_at(monotonic() + RETRY_SECONDS, self._hand_over)
             return
         try:
-            take_over(state)
+            exec_new(state)
         except OSError as error:
             self._fail(error.strerror or str(error))
 
     def _fail(self, why: str) -> None:
-        self._rehearsal = 0
+        self._preflight = 0
         log.upgrade_failed(why)
         self._on_failed()
 
 
-def _rehearse() -> int:
-    """Start the new program on the same command line, to see whether it would take over; return its process id."""
-    environment = os.environ | {REHEARSAL: "1"}
+def _start_preflight() -> int:
+    """Start the new program on the same command line, as a preflight; return its process id. Raises OSError."""
+    environment = os.environ | {PREFLIGHT: "1"}
     actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
     return os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)

@@ -1,120 +1,61 @@
-"""Which workers there are, and which there should be: slots, each with a worker, and at times with its successor.
+"""Worker pool: the workers of one listener, in slots, and how many there should be.
 
-A change of workers is one thing, whatever it is for (the start, a reload, a worker that died or grew old): successors
-are started, all of them must say ready, then they serve beside the ones they are to replace for `PROBATION_SECONDS`,
-and only when they have lived through that do those retire. Until then nothing is lost by giving the change up. It is
-over when the old ones have said that they take no more requests.
+Workers begin to serve by a rollout (`srvctl.supervisor.rollout`), one at a time. Requests for another one wait until it
+is over: a reload, the replacement of a worker that died, and a queue of workers that are to be recycled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
 from time import monotonic
-from typing import Any, Protocol
 
 from srvctl.runtime import log
-from srvctl.runtime.channel import ChannelClosed
-from srvctl.runtime.loop import Loop, Timer
+from srvctl.supervisor import restart_policy
+from srvctl.supervisor.restart_policy import StartLimit
+from srvctl.supervisor.retirement import Retirement
+from srvctl.supervisor.rollout import PROBATION_SECONDS, Rollout, Slot
 from srvctl.supervisor.worker_process import WorkerProcess
+from srvctl.worker.protocol import FromWorker, ToWorker
 
-# How long behind its own deadline a worker may be before it is killed: promise P11 allows 0.5 s.
-PATIENCE_SECONDS = 0.45
-# New code that loads and dies with its first request is found while the old one still serves.
-PROBATION_SECONDS = 0.5
-# An old worker that is held up by its handler, or that an older srvctl started, does not say that it takes no more.
-LEAVING_SECONDS = 1.0
-# A worker that dies is replaced at once, and so are those after it in its place; when so many in a row did not live
-# for so long, the next one waits, and each one after that twice as long (promise P16; gunicorn #2504).
-YOUNG_SECONDS, FREE_FAILURES = 10.0, 5
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
-# A worker that serves, and whose successor failed, is in no hurry.
-RENEWAL_PAUSE_SECONDS = 10.0
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
+    from srvctl.runtime.loop import Loop
+    from srvctl.supervisor.events import PoolEvents
 
-class Events(Protocol):
-    """What a roster tells whoever runs it."""
-
-    def on_serving(self, said: dict[str, Any]) -> None:
-        """The first workers are ready and serve; `said` is what one of them said of itself."""
-
-    def on_first_failure(self, worker: WorkerProcess | None, how: str) -> None:
-        """One of the first workers never became ready."""
-
-    def on_reloaded(self, why_not: str) -> None:
-        """A reload is over: the workers are new ones, or, with a reason, the old ones go on."""
-
-    def on_death(self, worker: WorkerProcess, how: str) -> bool:
-        """A worker that served has died; return whether to replace it."""
-
-    def on_hopeless(self, how: str) -> None:
-        """Nobody serves, and as many tries in a row as are allowed have failed, the last one for the reason `how`."""
-
-    def on_drained(self, worker: WorkerProcess) -> None:
-        """A worker that was told to stop has ended."""
-
-    def on_empty(self) -> None:
-        """The last worker of a drain is gone."""
-
-    def on_message(self, worker: WorkerProcess, word: str) -> None:
-        """A worker has said something, which it has noted on itself."""
-
-
-class Slot:
-    """A place for a worker. `failures` counts those in a row that died young in it, or never became ready."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.worker: WorkerProcess | None = None
-        self.successor: WorkerProcess | None = None
-        self.failures = 0
-        self.retry: Timer | None = None
-
-
-class Rollout:
-    """A change of workers that is under way: the slots whose successors have been started, and how far they are."""
-
-    def __init__(self, slots: list[Slot], is_reload: bool) -> None:
-        self.slots = slots
-        self.is_reload = is_reload
-        self.probation: Timer | None = None
-        self.leaving: set[WorkerProcess] = set()  # old ones that have been told to stop, and may take a request still
-        self.end: Timer | None = None  # when they are not waited for any longer
-
-    @property
-    def successors(self) -> list[WorkerProcess]:
-        return [slot.successor for slot in self.slots if slot.successor]
-
-    @property
-    def is_ready(self) -> bool:
-        return all(slot.successor and slot.successor.ready for slot in self.slots)
+# How long after its own deadline a worker may end before it is killed: promise P11 allows 0.5 s.
+KILL_GRACE_SECONDS = 0.45
+# The next try to recycle a worker whose successor failed: it serves, so there is time.
+RECYCLE_PAUSE_SECONDS = 10.0
 
 
 class WorkerPool:
-    """Start, replace and retire workers. Owns all of them; `events` is told what came of it.
+    """Start, replace and retire workers. Owns all of them; `events` is notified of what becomes of them.
 
-    `start` makes a worker that is to take a share of the whole: the index of its slot, and how many slots there are.
-    `graceful`, in seconds, is how long a worker that retires may take, `patience` how late it may be with that, and
-    `start_limit` how many tries in a row may fail.
+    `start` makes a worker for a slot, by its index and the number of slots. Workers that retire may take
+    `graceful_seconds`, and `grace_seconds` more before they are killed. `start_limit` starts in a row may fail.
     """
 
     def __init__(
         self,
         loop: Loop,
         start: Callable[[int, int], WorkerProcess],
-        graceful: float,
+        events: PoolEvents,
+        graceful_seconds: float,
+        grace_seconds: float,
         start_limit: int,
-        events: Events,
-        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._loop, self._start, self._events = loop, start, events
-        self._graceful, self._start_limit, self._patience = graceful, start_limit, patience
+        self._graceful_seconds = graceful_seconds
         self.slots: list[Slot] = []
-        self.retiring: set[WorkerProcess] = set()
+        self.retiring = Retirement(loop, graceful_seconds, grace_seconds)
         self.restarts = 0
         self._rollout: Rollout | None = None
         self._reload_again = False
-        self._tired: list[tuple[WorkerProcess, str]] = []
-        self._failed_starts = 0  # in a row, of any slot
+        self._recycle_queue: deque[tuple[WorkerProcess, str]] = deque()
+        self._start_limit = StartLimit(start_limit)
         self._is_serving = self._is_draining = False
 
     def __iter__(self) -> Iterator[WorkerProcess]:
@@ -128,38 +69,8 @@ class WorkerPool:
         """The workers that take requests."""
         return [slot.worker for slot in self.slots if slot.worker]
 
-    # --- what can be asked for
-
-    def fill(self, count: int) -> None:
-        """Start the first `count` workers."""
-        self.slots = [Slot(index) for index in range(count)]
-        self._begin(self.slots, is_reload=False)
-
-    def adopt(self, roster: dict[str, Any]) -> None:
-        """Take over the workers of the program before this one, which serve; a reload comes next."""
-        self._is_serving = True
-        self.restarts = roster["restarts"]
-        for state in roster["workers"]:
-            worker = WorkerProcess.adopt(state)
-            self._attend(worker)
-            if state["is_retiring"]:
-                self._await_end(worker)
-            else:
-                slot = Slot(len(self.slots))
-                slot.worker = worker
-                self.slots.append(slot)
-        while len(self.slots) < roster["count"]:  # one had just died
-            self.slots.append(Slot(len(self.slots)))
-
-    def hand_over(self) -> dict[str, Any]:
-        """Return what `adopt` needs in the program that takes this one's place."""
-        workers = [
-            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_serving
-        ]
-        return {"workers": workers, "count": len(self.slots), "restarts": self.restarts}
-
     @property
-    def is_changing(self) -> bool:
+    def is_in_rollout(self) -> bool:
         """Whether workers are being replaced at the moment."""
         return self._rollout is not None
 
@@ -168,262 +79,220 @@ class WorkerPool:
         """Whether another reload was asked for during the one that is under way."""
         return self._reload_again
 
+    # --- what can be asked for
+
+    def start(self, count: int) -> None:
+        """Start the first `count` workers."""
+        self.slots = [Slot(index) for index in range(count)]
+        self._roll_out(self.slots)
+
+    def adopt(self, handed_over: dict[str, Any]) -> None:
+        """Take over the workers of the program before this one, which serve; a reload comes next."""
+        self._is_serving = True
+        self.restarts = handed_over["restarts"]
+        for state in handed_over["workers"]:
+            worker = WorkerProcess.adopt(state)
+            worker.attach(self._loop, self)
+            if state["is_retiring"]:
+                self.retiring.await_exit(worker)
+            else:
+                slot = Slot(len(self.slots))
+                slot.worker = worker
+                self.slots.append(slot)
+        while len(self.slots) < handed_over["count"]:  # one had just died
+            self.slots.append(Slot(len(self.slots)))
+
+    def hand_over(self) -> dict[str, Any]:
+        """Return what `adopt` needs in the program that takes this one's place."""
+        workers = [
+            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_in_service
+        ]
+        return {"workers": workers, "count": len(self.slots), "restarts": self.restarts}
+
     def reload(self) -> bool:
         """Replace every worker by one that loads the code as it is now; return false when that will happen later."""
         if self._rollout:
             self._reload_again = True
             return False
         for slot in self.slots:
-            self._cancel_retry(slot)
-        self._begin(self.slots, is_reload=True)
+            slot.cancel_retry()
+        self._roll_out(self.slots, is_reload=True)
         return True
 
     def add(self) -> None:
-        """Have one worker more."""
+        """Start one more worker."""
         slot = Slot(len(self.slots))
         self.slots.append(slot)
-        self._begin_or_retry([slot])
-        self._share_out()
+        self._fill([slot])
+        self._redistribute()
 
     def remove(self) -> bool:
-        """Have one worker less; return false when there is only one."""
+        """Retire a worker; return false if it is the last one, or during a rollout."""
         if len(self.slots) == 1 or self._rollout:
             return False
         slot = self.slots.pop()
-        self._cancel_retry(slot)
+        slot.cancel_retry()
         if slot.worker:
-            self._retire(slot.worker)
-        self._share_out()
+            self.retiring.retire(slot.worker)
+        self._redistribute()
         return True
 
-    def renew(self, worker: WorkerProcess, why: str) -> None:
+    def recycle(self, worker: WorkerProcess, reason: str) -> None:
         """Replace a worker that still serves; its successor is ready before it retires. One at a time."""
         if self._is_draining:
             return
         if self._rollout:  # it may be a successor on probation, which asks only once
-            self._tired.append((worker, why))
+            self._recycle_queue.append((worker, reason))
             return
         if worker not in self.serving:
             return
-        log.worker_renewed(worker.pid, why)
-        self._begin([slot for slot in self.slots if slot.worker is worker], is_reload=False)
-
-    def _renew_later(self, worker: WorkerProcess, how: str) -> None:
-        log.renewal_failed(worker.pid, how, RENEWAL_PAUSE_SECONDS)
-        self._loop.call_at(
-            monotonic() + RENEWAL_PAUSE_SECONDS, lambda: self.renew(worker, "its successor failed the last time")
-        )
+        log.worker_renewed(worker.pid, reason)
+        self._roll_out([slot for slot in self.slots if slot.worker is worker])
 
     def drain(self) -> None:
-        """Have every worker stop in order, with the queue; those that serve nobody yet just end."""
+        """Have every worker stop in order, with the backlog; kill those that do not serve yet."""
         self._is_draining = True
-        if self._rollout and self._rollout.probation:
-            self._rollout.probation.cancel()
+        if self._rollout:
+            self._rollout.stop_timer()
         for slot in self.slots:
-            self._cancel_retry(slot)
+            slot.cancel_retry()
         for worker in list(self):
-            if worker.is_serving:
-                worker.channel.send("drain", seconds=self._graceful, keep_queue=worker in self.retiring)
+            if worker.is_in_service:
+                worker.drain(self._graceful_seconds, keep_queue=worker in self.retiring)
             else:
                 worker.kill()
         if not list(self):
-            self._events.on_empty()
+            self._events.on_all_exited()
 
     def kill_all(self) -> None:
         """End every worker, now; wait for them."""
         for worker in list(self):
-            worker.kill()
-            worker.reap()
-            worker.close()
+            worker.end()
 
-    # --- a change
+    # --- rollouts
 
-    def _begin_or_retry(self, slots: list[Slot]) -> None:
-        if self._rollout:  # its turn comes when that is over
+    def _fill(self, slots: list[Slot]) -> None:
+        """Start workers for empty slots; after the rollout that is under way, if there is one."""
+        if self._rollout:
             for slot in slots:
-                slot.retry = self._loop.call_at(monotonic() + PROBATION_SECONDS, lambda: self._begin_or_retry(slots))
+                slot.retry = self._loop.call_at(monotonic() + PROBATION_SECONDS, lambda: self._fill(slots))
         elif not self._is_draining:
-            self._begin(slots, is_reload=False)
+            self._roll_out(slots)
 
-    def _begin(self, slots: list[Slot], is_reload: bool) -> None:
-        self._rollout = Rollout(list(slots), is_reload)
-        for slot in slots:
-            slot.retry = None
-            try:
-                slot.successor = self._start(slot.index, len(self.slots))
-            except OSError as error:
-                self._give_up(slot, None, f"cannot start a worker: {error.strerror}")
-                return
-            self._attend(slot.successor)
-
-    def _attend(self, worker: WorkerProcess) -> None:
-        self._loop.watch(worker.pidfd, lambda events: self._on_exit(worker))
-        self._loop.watch(worker.channel.fileno(), lambda events: self._listen_to(worker))
-
-    def _listen_to(self, worker: WorkerProcess) -> None:
+    def _roll_out(self, slots: list[Slot], is_reload: bool = False) -> None:
+        self._rollout = Rollout(self._loop, slots, is_reload, self)
         try:
-            for word, values in worker.channel.pending():
-                if word == "ready":
-                    self._on_ready(worker, values)
-                elif word == "draining":
-                    self._on_left(worker)
-                else:
-                    worker.note(word, values)
-                    self._events.on_message(worker, word)
-        except ChannelClosed:
-            self._loop.unwatch(worker.channel.fileno())  # its exit comes next
+            self._rollout.start(self._start_worker)
+        except OSError as error:
+            self._roll_back(None, f"cannot start a worker: {error.strerror}")
 
-    def _on_ready(self, worker: WorkerProcess, values: dict[str, Any]) -> None:
-        worker.ready = values
-        if worker.start_timer:  # an idle server is not to wake for nothing
-            worker.start_timer.cancel()
-        self._failed_starts = 0
-        log.worker_ready(worker.pid, worker.age)
-        change = self._rollout
-        if change is None or not change.is_ready:
-            return
-        for successor in change.successors:
-            successor.serve()
+    def _start_worker(self, slot: Slot) -> WorkerProcess:
+        worker = self._start(slot.index, len(self.slots))
+        worker.attach(self._loop, self)
+        self._events.on_started(worker)
+        return worker
+
+    def on_successors_serve(self, rollout: Rollout) -> None:
         if not self._is_serving:
             self._is_serving = True
-            self._events.on_serving(values)
-        if any(slot.worker for slot in change.slots):
-            change.probation = self._loop.call_at(monotonic() + PROBATION_SECONDS, self._complete)
-        else:
-            self._complete()
+            self._events.on_serving(rollout.successors[0].info)
 
-    def _complete(self) -> None:
-        """The successors have proved themselves: they are the workers now, and the old ones retire."""
-        change = self._rollout
-        assert change is not None
-        for slot in change.slots:
-            old, slot.worker, slot.successor = slot.worker, slot.successor, None
-            self._cancel_retry(slot)  # the old one died meanwhile, and this is who takes its place
-            if old:
-                self._retire(old)
-                change.leaving.add(old)
-        if change.leaving:
-            change.end = self._loop.call_at(monotonic() + LEAVING_SECONDS, self._end_change)
-        else:
-            self._end_change()
-
-    def _on_left(self, worker: WorkerProcess) -> None:
-        """A worker takes no more requests, or is gone."""
-        if (change := self._rollout) and worker in change.leaving:
-            change.leaving.discard(worker)
-            if not change.leaving:
-                self._end_change()
-
-    def _end_change(self) -> None:
-        change, self._rollout = self._rollout, None
-        assert change is not None
-        if change.end:
-            change.end.cancel()
-        if change.is_reload and not self._is_draining:
+    def on_rollout_finished(self, rollout: Rollout) -> None:
+        self._rollout = None
+        if rollout.is_reload and not self._is_draining:
             self._events.on_reloaded("")
-        self._after_change()
+        self._begin_next_rollout()
 
-    def _after_change(self) -> None:
+    def _roll_back(self, worker: WorkerProcess | None, reason: str) -> None:
+        """Leave everything as it was before the rollout, in which `worker` failed, or one that could not be started."""
+        rollout, self._rollout = self._rollout, None
+        if self._is_draining or rollout is None:
+            return
+        for useless in rollout.roll_back():
+            self.retiring.kill(useless)
+        if not self._is_serving:
+            self._events.on_first_failure(worker, reason)
+            return
+        if worker is None or not worker.is_ready:
+            self._start_limit.record_failure()
+        if rollout.is_reload:
+            self._events.on_reloaded(reason)
+        else:
+            for old in [slot.worker for slot in rollout.slots if slot.worker]:
+                self._recycle_later(old, reason)
+        if self._start_limit.is_reached and not self.serving:
+            self._events.on_crash_loop(reason)
+            return
+        for slot in [slot for slot in self.slots if slot.worker is None and not slot.retry]:
+            slot.failures += 1
+            self._restart(slot, worker.pid if worker else 0, reason)
+        self._begin_next_rollout()
+
+    def _begin_next_rollout(self) -> None:
         if self._is_draining:
             return
         if self._reload_again:
             self._reload_again = False
             self.reload()
-        while self._tired and not self._rollout:
-            self.renew(*self._tired.pop(0))
+        while self._recycle_queue and not self._rollout:
+            self.recycle(*self._recycle_queue.popleft())
 
-    def _retire(self, worker: WorkerProcess) -> None:
-        worker.channel.send("drain", seconds=self._graceful, keep_queue=True)
-        self._await_end(worker)
+    def _recycle_later(self, worker: WorkerProcess, reason: str) -> None:
+        log.renewal_failed(worker.pid, reason, RECYCLE_PAUSE_SECONDS)
+        self._loop.call_at(
+            monotonic() + RECYCLE_PAUSE_SECONDS, lambda: self.recycle(worker, "its successor failed the last time")
+        )
 
-    def _await_end(self, worker: WorkerProcess) -> None:
-        self.retiring.add(worker)
-        self._loop.call_at(monotonic() + self._graceful + self._patience, lambda: self._kill_late(worker))
+    # --- the life of a worker
 
-    def _kill_late(self, worker: WorkerProcess) -> None:
-        if worker in self.retiring:
-            log.worker_killed(worker.pid, "it did not stop by its deadline")
-            worker.kill()
+    def handle_message(self, worker: WorkerProcess, message: FromWorker) -> None:
+        """Follow a message of one of the workers."""
+        if message is FromWorker.READY:
+            self._start_limit.record_ready()
+            log.worker_ready(worker.pid, worker.age)
+            if self._rollout:
+                self._rollout.handle_ready()
+        elif message is FromWorker.NOT_ACCEPTING:
+            if self._rollout:
+                self._rollout.handle_not_accepting(worker)
+        else:
+            self._events.on_message(worker, message)
 
-    # --- the end of a worker
-
-    def _on_exit(self, worker: WorkerProcess) -> None:
-        self._listen_to(worker)
-        self._loop.unwatch(worker.pidfd)
-        self._loop.unwatch(worker.channel.fileno())
-        if stacks := worker.take_stacks():  # it was killed before anybody read them
-            log.worker_stacks(worker.pid, stacks)
-        how = worker.bury()
-        self._on_left(worker)
+    def handle_exit(self, worker: WorkerProcess, exit_reason: str) -> None:
+        """Follow the end of one of the workers."""
+        if self._rollout:
+            self._rollout.handle_not_accepting(worker)
         if worker in self.retiring:
             self.retiring.discard(worker)
             self._events.on_drained(worker)
-        elif slot := next((slot for slot in self.slots if slot.successor is worker), None):
-            slot.successor = None
-            self._give_up(slot, worker, how)
-        elif slot := next((slot for slot in self.slots if slot.worker is worker), None):
-            slot.worker = None
-            self._on_death(slot, worker, how)
+        for slot in self.slots:
+            if slot.successor is worker:
+                slot.successor = None
+                self._roll_back(worker, exit_reason)
+                break
+            if slot.worker is worker:
+                slot.worker = None
+                self._handle_death(slot, worker, exit_reason)
+                break
         if self._is_draining and not list(self):
-            self._events.on_empty()
+            self._events.on_all_exited()
 
-    def _on_death(self, slot: Slot, worker: WorkerProcess, how: str) -> None:
-        """A worker that served is gone: its place is taken at once, or after a pause when it had died young before."""
+    def _handle_death(self, slot: Slot, worker: WorkerProcess, exit_reason: str) -> None:
         if self._is_draining:
             self._events.on_drained(worker)
-            return
-        if self._events.on_death(worker, how):
-            slot.failures = slot.failures + 1 if worker.age < YOUNG_SECONDS else 1
-            self._refill(slot, worker.pid, how)
+        elif self._events.on_death(worker):
+            slot.failures = restart_policy.failures_after_death(slot.failures, worker.age)
+            self._restart(slot, worker.pid, exit_reason)
 
-    def _give_up(self, slot: Slot, worker: WorkerProcess | None, how: str) -> None:
-        """A successor failed: end the others of the same change, and leave everything as it was."""
-        change, self._rollout = self._rollout, None
-        if self._is_draining or change is None:
-            return
-        if change.probation:
-            change.probation.cancel()
-        for other in change.slots:
-            if successor := other.successor:
-                other.successor = None
-                if successor.is_serving:
-                    self._retire(successor)
-                else:
-                    self.retiring.add(successor)
-                    successor.kill()
-        if not self._is_serving:
-            self._events.on_first_failure(worker, how)
-            return
-        self._failed_starts += worker is None or not worker.ready
-        if change.is_reload:
-            self._events.on_reloaded(how)
-        for slot_of_old in change.slots:
-            if (old := slot_of_old.worker) and not change.is_reload:
-                self._renew_later(old, how)
-        if self._failed_starts >= self._start_limit and not self.serving:
-            self._events.on_hopeless(how)
-            return
-        for empty in [other for other in self.slots if other.worker is None and not other.retry]:
-            empty.failures += 1
-            self._refill(empty, worker.pid if worker else 0, how)
-        self._after_change()
-
-    def _refill(self, slot: Slot, pid: int, how: str) -> None:
-        pause = 0.0
-        if slot.failures > FREE_FAILURES:
-            doublings = slot.failures - FREE_FAILURES - 1
-            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**doublings)
+    def _restart(self, slot: Slot, pid: int, exit_reason: str) -> None:
+        pause = restart_policy.pause(slot.failures)
         self.restarts += 1
-        log.worker_died(pid, how, pause)
-        slot.retry = self._loop.call_at(monotonic() + pause, lambda: self._begin_or_retry([slot]))
+        log.worker_died(pid, exit_reason, pause)
+        slot.retry = self._loop.call_at(monotonic() + pause, lambda: self._fill([slot]))
 
-    def _cancel_retry(self, slot: Slot) -> None:
-        if slot.retry:
-            slot.retry.cancel()
-            slot.retry = None
-
-    def _share_out(self) -> None:
+    def _redistribute(self) -> None:
+        """Send each worker its share of the limit, after the number of slots has changed."""
         for slot in self.slots:
             for worker in (slot.worker, slot.successor):
                 if worker:
-                    worker.channel.send("share", index=slot.index, count=len(self.slots))
+                    worker.send(ToWorker.SET_LIMIT, index=slot.index, count=len(self.slots))

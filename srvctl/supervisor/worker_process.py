@@ -1,4 +1,4 @@
-"""A worker as its supervisor sees it: a process, its end of the channel, and what it said last."""
+"""A worker as its supervisor sees it: a process, its descriptors, its state, and its last reports."""
 
 from __future__ import annotations
 
@@ -6,223 +6,264 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 from time import monotonic
 
-import srvctl
-from srvctl.runtime.channel import LAST_STACKS, Channel
+from srvctl.runtime import exit_status
+from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
-from srvctl.supervisor.signals import SIGNALS
-from srvctl.systemd import protocol as systemd
+from srvctl.supervisor.spawn_worker import spawn_worker
+from srvctl.supervisor.stack_traces import StackTraces
+from srvctl.supervisor.worker_state import TRANSITIONS, WorkerEvent, WorkerState, next_state
+from srvctl.worker.protocol import FromWorker, ToWorker, from_0_1, to_0_1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from srvctl.listener.listener import Listener
-    from srvctl.runtime.loop import Timer
+    from srvctl.runtime.loop import Loop, Timer
+    from srvctl.supervisor.events import WorkerEvents
+    from srvctl.worker.protocol import WorkerSetup
 
-# Run with -P, so that neither the current directory nor this file's is on the path before the standard library. The
-# one that srvctl itself was imported from comes last: it matters only where srvctl is not installed.
-_BOOT = (
-    "import gc, sys\n"
-    "if sys.argv[1] not in sys.path: sys.path.append(sys.argv[1])\n"
-    "gc.disable()\n"  # until everything is imported, as in `srvctl.__main__`
-    "from srvctl.worker.main import main\n"
-    "gc.freeze()\n"
-    "gc.enable()\n"
-    "main(int(sys.argv[2]), int(sys.argv[3]))\n"
-)
+
+# The version of the messages and of what `hand_over` returns; srvctl 0.1 wrote none.
+_PROTOCOL = 2
+# What becomes of a worker's state when it sends a message.
+_EVENTS = {FromWorker.READY: WorkerEvent.READY, FromWorker.DRAINED: WorkerEvent.DRAINED}
 
 
 class WorkerProcess:
-    """A worker that was started, by this supervisor or by the one before it. Owns its descriptors until `close`.
+    """A worker that was started by this supervisor, or by the one before it.
 
-    The process leads a process group: what it forks and what its handler starts can be ended with it. One that runs
-    programs leads a session: they are in process groups of their own, and can be ended with it too.
+    Owns three descriptors until the process has been reaped: `pidfd`, the channel, and the pipe of stack traces. After
+    `attach` a loop watches them, and `events` is notified.
+
+    The process leads a process group: what it forks and what its handler starts can be ended with it. A worker that
+    runs programs leads a session, because they are in process groups of their own.
     """
 
-    def __init__(self, pid: int, pidfd: int, stacks: int, channel: Channel) -> None:
-        self.pid, self.pidfd, self.stacks, self.channel = pid, pidfd, stacks, channel
-        self.began = self.heard = monotonic()
-        self.ready: dict[str, Any] | None = None
-        self.start_timer: Timer | None = None  # until it is ready
+    def __init__(self, pid: int, pidfd: int, stacks: int, channel: Channel, state: WorkerState) -> None:
+        self.pid, self.pidfd, self.channel, self.state = pid, pidfd, channel, state
+        self._stacks = StackTraces(pid, stacks)
+        self.started_at = self.last_message_at = monotonic()
+        self.info: dict[str, Any] = {}  # how it describes itself when it is ready
         self.failure: dict[str, Any] | None = None
-        self.figures: dict[str, Any] = {}
-        self.wish = ""  # why it asked for a successor
-        self.doom = ""  # why it is to be killed
-        self.is_serving = self.has_drained = False
-        self._is_told = self._is_buried = False
+        self.stats: dict[str, Any] = {}
+        self.recycle_reason = self.kill_reason = ""
+        self.cut = 0  # how many conversations it cut, known when it has ended
+        self._loop: Loop | None = None
+        self._events: WorkerEvents
+        self._load_timer: Timer | None = None
+
+    # --- its start, and its way from one supervisor to the next
 
     @classmethod
-    def boot(cls, is_session: bool) -> WorkerProcess:
-        """Start one, which imports what every worker needs and waits for `tell`; one of programs has to lead a session.
+    def spawn(cls, is_session: bool) -> WorkerProcess:
+        """Start a process, which imports what every worker needs and waits for `configure`.
 
         Raises OSError when the system has no process or descriptor.
         """
         with contextlib.ExitStack() as on_failure:
-            channel, theirs = Channel.pair()
+            channel, theirs = Channel.pair(FromWorker)
             on_failure.callback(channel.close)
-            with theirs, contextlib.ExitStack() as afterwards:
+            with theirs, contextlib.ExitStack() as always:
                 stacks, their_stacks = os.pipe()
                 on_failure.callback(os.close, stacks)
-                afterwards.callback(os.close, their_stacks)
+                always.callback(os.close, their_stacks)
                 os.set_blocking(stacks, False)
-                os.set_blocking(their_stacks, False)  # what does not fit is lost; nobody hangs on it
-                pid = _spawn(theirs.fileno(), their_stacks, is_session)
+                os.set_blocking(their_stacks, False)  # stacks that do not fit are lost; the worker never blocks
+                pid = spawn_worker(theirs.fileno(), their_stacks, is_session)
+            on_failure.callback(os.waitpid, pid, 0)
+            on_failure.callback(os.kill, pid, signal.SIGKILL)
             pidfd = os.pidfd_open(pid)
             on_failure.pop_all()
-        return cls(pid, pidfd, stacks, channel)
+        return cls(pid, pidfd, stacks, channel, WorkerState.STARTED)
 
-    def tell(self, setup: dict[str, Any], listener: Listener) -> None:
+    def configure(self, setup: WorkerSetup, listener: Listener) -> None:
         """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
-        self.began = self.heard = monotonic()  # what came before, a slow resolver too, was not its time
+        self.started_at = self.last_message_at = monotonic()  # a slow resolver before that is not its time
         try:
-            with contextlib.suppress(ConnectionError):  # it has died meanwhile, which shows otherwise
+            with contextlib.suppress(ConnectionError):  # it has died already, which its pidfd shows
                 socket.send_fds(self.channel.socket, [b"\0"], [listener.socket.fileno()])
         except OSError:
             self.discard()
             raise
-        self._is_told = True
-        self.channel.send("setup", **setup)
+        self._on(WorkerEvent.CONFIGURE)
+        self.send(ToWorker.SETUP, **setup._asdict())
 
     def discard(self) -> None:
-        """End it if it was never told anything; wait for that."""
-        if not self._is_told:
-            self._is_told = True
-            self.kill()
-            self.reap()
-            self.close()
+        """End it, and wait for that, if it was never configured."""
+        if self.state is WorkerState.STARTED:
+            self.end()
 
     def hand_over(self) -> dict[str, Any]:
-        """Return what `adopt` needs in the program that takes this one's place, with its descriptors left open."""
-        for fd in (self.pidfd, self.stacks, self.channel.fileno()):
+        """Return what `adopt` needs in the program that takes this one's place; leaves the descriptors open for it.
+
+        The names are those that srvctl 0.1 wrote and read.
+        """
+        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno()):
             os.set_inheritable(fd, True)
-        names = ("pid", "pidfd", "stacks", "began", "ready", "figures", "is_serving")
-        return {name: getattr(self, name) for name in names} | {"channel": self.channel.fileno()}
+        return {
+            "protocol": _PROTOCOL,
+            "pid": self.pid,
+            "pidfd": self.pidfd,
+            "stacks": self._stacks.fd,
+            "channel": self.channel.fileno(),
+            "began": self.started_at,
+            "ready": self.info,
+            "figures": self.stats,
+            "is_serving": self.is_in_service,
+        }
 
     @classmethod
-    def adopt(cls, state: dict[str, Any]) -> WorkerProcess:
-        """Return the worker that `hand_over` described."""
+    def adopt(cls, handed_over: dict[str, Any]) -> WorkerProcess:
+        """Return the worker that `hand_over` described; it serves."""
         for name in ("pidfd", "stacks", "channel"):
-            os.set_inheritable(state[name], False)
-        channel = Channel(socket.socket(fileno=state["channel"]))
-        worker = cls(state["pid"], state["pidfd"], state["stacks"], channel)
-        for name in ("began", "ready", "figures", "is_serving"):
-            setattr(worker, name, state[name])
+            os.set_inheritable(handed_over[name], False)
+        translation = () if "protocol" in handed_over else (to_0_1, from_0_1)
+        channel = Channel(socket.socket(fileno=handed_over["channel"]), FromWorker, *translation)
+        worker = cls(handed_over["pid"], handed_over["pidfd"], handed_over["stacks"], channel, WorkerState.SERVING)
+        worker.started_at = handed_over["began"]
+        worker.info, worker.stats = handed_over["ready"], handed_over["figures"]
         return worker
 
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the worker alone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+    def attach(self, loop: Loop, events: WorkerEvents) -> None:
+        """Watch its descriptors in `loop` until it has ended; `events` is notified in that loop."""
+        self._loop, self._events = loop, events
+        loop.watch(self.pidfd, lambda ready: self._on_exit())
+        loop.watch(self.channel.fileno(), lambda ready: self._on_readable())
+        self._stacks.attach(loop)
 
-    def ask_for_stacks(self) -> None:
-        """Have it write the Python stacks of all its threads to `stacks`.
+    def limit_loading(self, seconds: float, on_timeout: Callable[[], None]) -> None:
+        """Call `on_timeout` if it is not ready, and has not ended, `seconds` after it was configured."""
+        assert self._loop is not None
+        self._load_timer = self._loop.call_at(self.started_at + seconds, on_timeout)
 
-        The signal reaches a handler that runs. The word ends the wait of a loop that was about to wait when the signal
-        came: Python had looked for signals by then.
-        """
-        self.send_signal(signal.SIGUSR2)
-        self.channel.send("stacks")
-
-    def ask_for_last_stacks(self) -> None:
-        """Have it write them even if no bytecode runs in it any more; it is to be killed next."""
-        self.send_signal(LAST_STACKS)
-
-    def take_stacks(self) -> str:
-        """Return what it has written of its stacks since."""
-        written = b""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.stacks, 65536):
-                written += data
-        return written.decode(errors="replace")
-
-    def kill_if_alive(self) -> None:
-        """End the worker and its process group, unless it has ended by itself meanwhile."""
-        if not self._is_buried:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the worker and everything in its process group, and in its session if it leads one, now."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        kill_session(self.pid)
+    # --- its state
 
     @property
     def age(self) -> float:
-        """Seconds since it was started."""
-        return monotonic() - self.began
+        """Seconds since it was configured."""
+        return monotonic() - self.started_at
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has loaded the handler; stays true."""
+        return bool(self.info)
+
+    @property
+    def is_in_service(self) -> bool:
+        """Whether it was told to serve, and has not ended; it may be draining."""
+        return self.state in (WorkerState.SERVING, WorkerState.DRAINING, WorkerState.DRAINED)
+
+    def _on(self, event: WorkerEvent) -> None:
+        self.state = next_state(self.state, event)
+
+    # --- what it is told
+
+    def send(self, message: ToWorker, **values: Any) -> None:
+        """Send a message. It is lost when the worker has ended, or does not read any more."""
+        self.channel.send(message, **values)
 
     def serve(self) -> None:
         """Have it serve, now that it is ready."""
-        self.is_serving = True
-        self.channel.send("serve")
+        self._on(WorkerEvent.SERVE)
+        self.send(ToWorker.SERVE)
 
-    def note(self, word: str, values: dict[str, Any]) -> None:
-        """Keep what it said, and that it said anything."""
-        self.heard = monotonic()
-        if word == "failed":
-            self.failure = values
-        elif word == "tired":
-            self.wish = values["why"]
-        elif word in ("figures", "alive", "drained"):
-            self.figures = values
-            self.has_drained = self.has_drained or word == "drained"
+    def drain(self, seconds: float, keep_queue: bool) -> None:
+        """Have it stop within `seconds`; with `keep_queue` it leaves the backlog of the listener to others."""
+        self._on(WorkerEvent.DRAIN)
+        self.send(ToWorker.DRAIN, seconds=seconds, keep_queue=keep_queue)
 
-    @property
-    def state(self) -> str:
-        """What it is doing, in a word."""
-        return "drained" if self.has_drained else "serving" if self.is_serving else "loading"
+    def ask_for_stacks(self) -> None:
+        """Have it write the Python stacks of all its threads, which are logged.
 
-    @property
-    def cut(self) -> int:
-        """How many conversations it cut; one that died while it served has not counted them, and cut some."""
-        if self.has_drained:
-            cut: int = self.figures["cut"]
-            return cut
-        return 1 if self.is_serving else 0
+        The signal reaches a handler that runs. The message ends the wait of a loop that was about to wait when the
+        signal came: Python had looked for signals by then.
+        """
+        if self.is_ready:  # before that, it may not have the signal's handler yet, and would die of it
+            self._signal(signal.SIGUSR2)
+            self.send(ToWorker.WAKE)
 
-    def bury(self) -> str:
-        """Reap the process, which has ended, close its descriptors, and return how it ended, in words."""
-        if not self.has_drained or self.cut:
-            self.kill()  # what is left of its process group; what a handler left running on purpose goes on
-        how = self.reap()
-        self.close()
-        if said := self.failure:
-            how = f"cannot {said['verb']} {said['what']}: {said['why']}"
-        return f"{how}: {self.doom}" if self.doom else how
+    def ask_for_last_stacks(self) -> None:
+        """Have it write them even if it runs no bytecode any more; it is to be killed next."""
+        self._signal(LAST_STACKS)
 
-    def reap(self) -> str:
-        """Wait for the process, which has ended, and return how: ``exit status 3``, ``SIGSEGV``."""
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    # --- its end
+
+    def kill(self) -> None:
+        """End it and everything in its process group, and in its session if it leads one; nothing if it has ended."""
+        if self.state is not WorkerState.EXITED:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            kill_session(self.pid)
+
+    def end(self) -> None:
+        """Kill it, wait for it, and close its descriptors; nothing if it has ended."""
+        if self.state is not WorkerState.EXITED:
+            self.kill()
+            self._reap()
+            self._close()
+
+    def _on_exit(self) -> None:
+        """Take the last messages of the process, which has ended, reap it, and report why it ended."""
+        self._on_readable()
+        has_drained = self.state is WorkerState.DRAINED
+        # A worker that died while it served has not counted the conversations that it cut.
+        self.cut = self.stats["cut"] if has_drained else int(self.is_in_service)
+        if not has_drained or self.cut:
+            self.kill()  # the rest of its process group; what a handler left running on purpose goes on
+        exit_reason = self._reap()
+        self._close()
+        if failure := self.failure:
+            exit_reason = f"cannot {failure['verb']} {failure['what']}: {failure['why']}"
+        self._events.handle_exit(self, f"{exit_reason}: {self.kill_reason}" if self.kill_reason else exit_reason)
+
+    def _reap(self) -> str:
+        """Wait for the process; return how it ended: ``exit status 3``, ``SIGSEGV``."""
         _, status = os.waitpid(self.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        self._on(WorkerEvent.EXIT)
+        return exit_status.describe(status)
 
-    def close(self) -> None:
-        """Give up the descriptors."""
-        self._is_buried = True
+    def _close(self) -> None:
+        if self._load_timer:
+            self._load_timer.cancel()
+        if self._loop:
+            self._loop.unwatch(self.pidfd)
+            self._loop.unwatch(self.channel.fileno())
+        self._stacks.close()
         os.close(self.pidfd)
-        os.close(self.stacks)
         self.channel.close()
 
+    # --- what it says
 
-def _spawn(control: int, stacks: int, is_session: bool) -> int:
-    """Start the interpreter of a worker, with these and the first three descriptors kept open for it.
+    def _on_readable(self) -> None:
+        assert self._loop is not None
+        try:
+            for message, values in self.channel.pending():
+                assert isinstance(message, FromWorker)
+                self._keep(message, values)
+                self._events.handle_message(self, message)
+        except ChannelClosed:
+            self._loop.unwatch(self.channel.fileno())  # its exit comes next
 
-    It leads a process group, with `is_session` also a session. Its signals are as the system has them, also when this
-    process has not taken them yet, and was started with some of them ignored or blocked.
-    """
-    root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
-    actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-    # A descriptor that is duplicated onto itself stays open over the exec, posix_spawn(3).
-    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, stacks)]
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-P", "-c", _BOOT, root, str(control), str(stacks)],
-        systemd.without_private(),
-        file_actions=actions,
-        setsigmask=(),
-        setsigdef=SIGNALS,
-        **({"setsid": True} if is_session else {"setpgroup": 0}),
-    )
+    def _keep(self, message: FromWorker, values: dict[str, Any]) -> None:
+        self.last_message_at = monotonic()
+        event = _EVENTS.get(message)
+        if event and (self.state, event) in TRANSITIONS:  # user code may shut its server down before it serves
+            self._on(event)
+        if message is FromWorker.READY:
+            self.info = values
+            if self._load_timer:  # an idle server does not wake for nothing
+                self._load_timer.cancel()
+        elif message is FromWorker.FAILED:
+            self.failure = values
+        elif message is FromWorker.RECYCLE:
+            self.recycle_reason = values["why"]
+        elif "stats" in values:
+            self.stats = values["stats"]

@@ -20,7 +20,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Return the settings that would have been launched; no server is, and no variable of srvctl's is set."""
     asked: list[Settings] = []
 
-    def launch(settings: Settings, booted: None = None, show_banner: object = None) -> ExitStatus:
+    def launch(settings: Settings, prestarted: None = None, show_banner: object = None) -> ExitStatus:
         asked.append(settings)
         return ExitStatus.OK
 

@@ -36,7 +36,7 @@ def test_any_words_are_served_or_refused(served: list[Settings], words: list[str
 def test_the_detail_of_an_error_comes_before_its_line(served, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]
     """The error line is the last line."""
 
-    def launch(settings: Settings, booted: None, show_banner: object) -> ExitStatus:
+    def launch(settings: Settings, prestarted: None, show_banner: object) -> ExitStatus:
         raise LoadError("load", "handler 'x'", "it failed", "frame 1\nframe 2\n")
 
     monkeypatch.setattr(main, "launch", launch)
@@ -59,7 +59,7 @@ def test_a_server_starts_without_click() -> None:
     script = (
         "import sys\n"
         "from srvctl.cli import main\n"
-        "main.launch = lambda settings, booted, show_banner: 0\n"
+        "main.launch = lambda settings, prestarted, show_banner: 0\n"
         "status = main.run(['tcp', ':0', '--announce', '--idle-timeout', '5', 'echo'])\n"
         "print(status, sorted({'click', 'rich', 'inspect', 'shlex'} & set(sys.modules)))\n"
     )

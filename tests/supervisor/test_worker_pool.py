@@ -1,274 +1,330 @@
-"""The roster by itself: what becomes of slots and workers, with workers that do nothing but what the test says."""
+"""The worker pool: what becomes of slots and workers, with workers that do only what the test says."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
 
-from srvctl.runtime.loop import Loop
-from srvctl.supervisor import worker_pool
-from srvctl.supervisor.worker_pool import WorkerPool
+from srvctl.supervisor.restart_policy import IMMEDIATE_RESTARTS
+from srvctl.supervisor.rollout import PROBATION_SECONDS
+from srvctl.supervisor.worker_pool import KILL_GRACE_SECONDS, RECYCLE_PAUSE_SECONDS, WorkerPool
+from srvctl.worker.protocol import FromWorker, ToWorker
+from tests.serving.running import FakeLoop
+from tests.supervisor.fakes import FakeWorker
 
-
-class FakeChannel:
-    """A channel whose messages stay in lists; its descriptor is a pipe on which nothing comes."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-        self.sent: list[tuple[str, dict[str, Any]]] = []
-        self.coming: list[tuple[str, dict[str, Any]]] = []
-
-    def fileno(self) -> int:
-        return self._read
-
-    def send(self, word: str, **values: Any) -> None:
-        self.sent.append((word, values))
-
-    def pending(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        coming, self.coming = self.coming, []
-        yield from coming
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
-
-
-class FakeWorker:
-    """A worker for the roster: `pid` counts from 1."""
-
-    def __init__(self, pid: int, index: int, count: int) -> None:
-        self.pid, self.index, self.count = pid, index, count
-        self.pidfd, self._pidfd_write = os.pipe()
-        self.channel = FakeChannel()
-        self.ready: dict[str, Any] | None = None
-        self.start_timer = None
-        self.is_serving = self.is_killed = self.is_held_up = False
-        self.age = 1.0
-
-    @property
-    def words(self) -> list[str]:
-        return [word for word, _ in self.channel.sent]
-
-    def serve(self) -> None:
-        self.is_serving = True
-
-    def note(self, word: str, values: dict[str, Any]) -> None:
-        pass
-
-    def kill(self) -> None:
-        self.is_killed = True
-
-    def reap(self) -> str:
-        return "SIGKILL"
-
-    def take_stacks(self) -> str:
-        return ""
-
-    def bury(self) -> str:
-        self.close()
-        return "SIGKILL"
-
-    def close(self) -> None:
-        os.close(self.pidfd)
-        os.close(self._pidfd_write)
-        self.channel.close()
+GRACEFUL_SECONDS, START_LIMIT = 30.0, 3
 
 
 class Scene:
-    """A roster, its workers in the order of their start, and in `told` what it has told of them."""
+    """A pool, its workers in the order of their start, and in `events` what it has notified its owner of."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: FakeLoop) -> None:
         self.loop = loop
         self.workers: list[FakeWorker] = []
-        self.told: list[str] = []
-        self.roster = WorkerPool(loop, self._start, 30.0, 3, self)  # type: ignore[arg-type]
+        self.events: list[str] = []
+        self.can_start = True
+        self.pool = WorkerPool(loop, self._start, self, GRACEFUL_SECONDS, KILL_GRACE_SECONDS, START_LIMIT)  # type: ignore[arg-type]
 
     def _start(self, index: int, count: int) -> FakeWorker:
+        if not self.can_start:
+            raise OSError(11, "Resource temporarily unavailable")
         self.workers.append(FakeWorker(len(self.workers) + 1, index, count))
         return self.workers[-1]
 
+    def __getitem__(self, pid: int) -> FakeWorker:
+        return self.workers[pid - 1]
+
     def make_ready(self, *pids: int) -> None:
-        """Have workers say ready."""
+        """Have workers report that they are ready."""
         for pid in pids:
-            self.say(pid, "ready", name="TCPServer")
+            self[pid].become_ready()
 
-    def say(self, pid: int, word: str, **values: Any) -> None:
-        """Have a worker say something."""
-        self.workers[pid - 1].channel.coming.append((word, values))
-        self.roster._listen_to(self.workers[pid - 1])  # type: ignore[arg-type]
-
-    def end(self, pid: int) -> None:
-        """Have a worker be gone."""
-        self.roster._on_exit(self.workers[pid - 1])  # type: ignore[arg-type]
-
-    def go_on(self) -> None:
-        """Let those pass probation who are in it, and those be replaced whose pause is over: time is not waited for.
-
-        Who was told to stop says that it does, unless it is held up.
-        """
-        for _ in range(2):
-            self.run_timers()
-            for worker in self.workers:
-                if worker.words[-1:] == ["drain"] and not worker.is_held_up:
-                    self.say(worker.pid, "draining")
-
-    def run_timers(self) -> None:
-        """Make the calls that are due within a second."""
-        timers, self.loop.timers = self.loop.timers, []
-        for timer in sorted(timers):
-            if timer.callback and timer.when - 1.0 < worker_pool.monotonic():
-                timer.callback()
-            else:
-                self.loop.timers.append(timer)
-        self.loop.timers.sort()
+    def pass_probation(self) -> None:
+        """Let a rollout be committed, and finish: the old workers report that they have stopped accepting."""
+        self.loop.pass_(PROBATION_SECONDS)
+        for worker in self.workers:
+            if worker.messages[-1:] == [ToWorker.DRAIN] and worker.is_in_service:
+                worker.report(FromWorker.NOT_ACCEPTING)
 
     @property
     def serving(self) -> list[int]:
-        return [worker.pid for worker in self.roster.serving]
+        return [worker.pid for worker in self.pool.serving]
 
-    def on_serving(self, said: dict[str, Any]) -> None:
-        self.told.append("serving")
+    def on_started(self, worker: Any) -> None:
+        pass
 
-    def on_first_failure(self, worker: Any, how: str) -> None:
-        self.told.append("first failure")
+    def on_serving(self, info: dict[str, Any]) -> None:
+        self.events.append("serving")
 
-    def on_reloaded(self, why_not: str) -> None:
-        self.told.append(f"not reloaded: {why_not}" if why_not else "reloaded")
+    def on_first_failure(self, worker: Any, reason: str) -> None:
+        self.events.append(f"first failure: {reason}")
 
-    def on_death(self, worker: Any, how: str) -> bool:
+    def on_reloaded(self, failure: str) -> None:
+        self.events.append(f"not reloaded: {failure}" if failure else "reloaded")
+
+    def on_death(self, worker: Any) -> bool:
         return True
 
-    def on_hopeless(self, how: str) -> None:
-        self.told.append("hopeless")
+    def on_crash_loop(self, reason: str) -> None:
+        self.events.append(f"crash loop: {reason}")
 
     def on_drained(self, worker: Any) -> None:
-        self.told.append(f"drained {worker.pid}")
+        self.events.append(f"drained {worker.pid}")
 
-    def on_empty(self) -> None:
-        self.told.append("empty")
+    def on_all_exited(self) -> None:
+        self.events.append("all exited")
 
-    def on_message(self, worker: Any, word: str) -> None:
-        pass
+    def on_message(self, worker: Any, message: FromWorker) -> None:
+        self.events.append(f"{message.value} of {worker.pid}")
 
 
 @pytest.fixture
-def scene() -> Iterator[Scene]:
-    """A roster of two workers that serve: 1 and 2."""
-    with closing(Loop()) as loop:
-        scene = Scene(loop)
-        scene.roster.fill(2)
-        scene.make_ready(1, 2)
-        yield scene
-        scene.roster.kill_all()
+def starting(loop: FakeLoop) -> Scene:
+    """A pool of two workers that load."""
+    scene = Scene(loop)
+    scene.pool.start(2)
+    return scene
 
 
-def test_nobody_serves_before_all_are_ready() -> None:
+@pytest.fixture
+def scene(starting: Scene) -> Scene:
+    """A pool of two workers that serve, 1 and 2; the events of the start are forgotten."""
+    starting.make_ready(1, 2)
+    starting.events.clear()
+    return starting
+
+
+# --- the start
+
+
+def test_no_worker_serves_before_all_are_ready(starting: Scene) -> None:
     """The first workers begin together."""
-    with closing(Loop()) as loop:
-        scene = Scene(loop)
-        scene.roster.fill(2)
-        scene.make_ready(2)
-        assert (scene.told, scene.serving) == ([], [])
-        scene.make_ready(1)
-        assert (scene.told, scene.serving) == (["serving"], [1, 2])
-        scene.roster.kill_all()
+    starting.make_ready(2)
+    assert (starting.events, starting.serving) == ([], [])
+    starting.make_ready(1)
+    assert (starting.events, starting.serving) == (["serving"], [1, 2])
 
 
-def test_old_workers_retire_when_their_successors_have_passed(scene: Scene) -> None:
-    """A reload's workers serve beside the old ones first; then those are told to leave, and leave the queue alone."""
-    assert scene.roster.reload()
+def test_a_worker_that_fails_at_the_start_ends_the_start(starting: Scene) -> None:
+    """The owner is notified once, and the other worker is killed."""
+    starting[1].exit("exit status 78")
+    assert starting.events == ["first failure: exit status 78"]
+    assert starting[2].is_killed
+
+
+def test_a_worker_that_cannot_be_started_ends_the_start(loop: FakeLoop) -> None:
+    """With the system's reason."""
+    scene = Scene(loop)
+    scene.can_start = False
+    scene.pool.start(1)
+    assert scene.events == ["first failure: cannot start a worker: Resource temporarily unavailable"]
+
+
+# --- reloads
+
+
+def test_old_workers_retire_after_the_probation_of_their_successors(scene: Scene) -> None:
+    """Successors serve beside the old workers first; then those drain, and leave the backlog alone."""
+    assert scene.pool.reload()
     scene.make_ready(3, 4)
-    assert scene.workers[2].is_serving
-    assert (scene.serving, scene.told) == ([1, 2], ["serving"])
-    scene.go_on()
-    assert (scene.serving, scene.told) == ([3, 4], ["serving", "reloaded"])
-    assert [worker.channel.sent[-1] for worker in scene.workers[:2]] == [
-        ("drain", {"seconds": 30.0, "keep_queue": True})
+    assert scene[3].is_in_service
+    assert (scene.serving, scene.events) == ([1, 2], [])
+    scene.pass_probation()
+    assert (scene.serving, scene.events) == ([3, 4], ["reloaded"])
+    assert [scene[pid].channel.sent[-1] for pid in (1, 2)] == [
+        (ToWorker.DRAIN, {"seconds": GRACEFUL_SECONDS, "keep_queue": True})
     ] * 2
 
 
-def test_a_reload_is_over_when_the_old_workers_take_no_more_requests(scene: Scene) -> None:
-    """One says so and one ends; and who is held up is waited for no longer than a second."""
-    scene.workers[0].is_held_up = scene.workers[1].is_held_up = True
-    scene.roster.reload()
+def test_a_reload_is_over_when_the_old_workers_have_stopped_accepting(scene: Scene) -> None:
+    """One reports so, and one ends."""
+    scene.pool.reload()
     scene.make_ready(3, 4)
-    scene.run_timers()
-    assert (scene.serving, scene.told, scene.roster.is_changing) == ([3, 4], ["serving"], True)
-    scene.say(1, "draining")
-    assert scene.told == ["serving"]
-    scene.end(2)
-    assert scene.told == ["serving", "reloaded", "drained 2"]
-    scene.workers[2].is_held_up = True
-    scene.roster.reload()
+    scene.loop.pass_(PROBATION_SECONDS)
+    assert (scene.serving, scene.events, scene.pool.is_in_rollout) == ([3, 4], [], True)
+    scene[1].report(FromWorker.NOT_ACCEPTING)
+    assert scene.events == []
+    scene[2].exit()
+    assert scene.events == ["reloaded", "drained 2"]
+
+
+def test_an_old_worker_that_does_not_report_holds_a_reload_up_for_a_second(scene: Scene) -> None:
+    """Its handler may hold up its loop."""
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    scene.loop.pass_(PROBATION_SECONDS + 0.9)
+    assert scene.events == []
+    scene.loop.pass_(0.2)
+    assert (scene.events, scene.pool.is_in_rollout) == (["reloaded"], False)
+
+
+def test_a_reload_that_is_asked_for_during_a_reload_comes_after_it(scene: Scene) -> None:
+    """Once, however often it was asked for."""
+    scene.pool.reload()
+    assert not scene.pool.reload()
+    assert not scene.pool.reload()
+    assert scene.pool.will_reload
+    scene.make_ready(3, 4)
+    scene.pass_probation()
     scene.make_ready(5, 6)
-    scene.go_on()
-    assert scene.told[3:] == ["reloaded"] and scene.serving == [5, 6]
-    assert not scene.roster.is_changing
+    scene.pass_probation()
+    assert (scene.serving, len(scene.workers), scene.pool.will_reload) == ([5, 6], 6, False)
 
 
 @pytest.mark.parametrize("is_ready", [False, True], ids=["loading", "on probation"])
-def test_one_successor_that_fails_ends_the_change(is_ready: bool, scene: Scene) -> None:
-    """The other is ended in the way that suits it, and the old ones go on without having heard of it."""
-    scene.roster.reload()
+def test_one_successor_that_fails_rolls_everything_back(is_ready: bool, scene: Scene) -> None:
+    """The other one is killed, or drained if it serves; the old workers are not even notified."""
+    scene.pool.reload()
     if is_ready:
         scene.make_ready(3, 4)
-    scene.end(3)
-    scene.go_on()
-    assert (scene.serving, scene.told[1:]) == ([1, 2], ["not reloaded: SIGKILL"])
-    assert (scene.workers[3].words, scene.workers[3].is_killed) == ((["drain"], False) if is_ready else ([], True))
-    assert scene.workers[0].words == scene.workers[1].words == []
+    scene[3].exit()
+    scene.pass_probation()
+    assert (scene.serving, scene.events) == ([1, 2], ["not reloaded: SIGKILL"])
+    assert (scene[4].messages[-1:], scene[4].is_killed) == (([ToWorker.DRAIN], False) if is_ready else ([], True))
+    assert ToWorker.DRAIN not in scene[1].messages + scene[2].messages
 
 
-def test_a_successor_takes_the_place_of_one_that_died_meanwhile(scene: Scene) -> None:
-    """It is not replaced once more when it has passed."""
-    scene.roster.reload()
-    scene.end(1)
+def test_a_successor_takes_the_place_of_a_worker_that_died_during_the_reload(scene: Scene) -> None:
+    """It is not replaced once more afterwards."""
+    scene.pool.reload()
+    scene[1].exit()
     scene.make_ready(3, 4)
-    scene.go_on()
-    scene.go_on()
+    scene.pass_probation()
+    scene.loop.pass_(10.0)
     assert (scene.serving, len(scene.workers)) == ([3, 4], 4)
 
 
-def test_a_worker_that_tires_on_probation_is_renewed_after_it(scene: Scene) -> None:
-    """It asks once; that is remembered until it serves alone."""
-    scene.roster.renew(scene.workers[0], "it is old")  # type: ignore[arg-type]
+def test_an_old_worker_that_is_late_is_killed(scene: Scene) -> None:
+    """After its deadline, and the grace."""
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    scene.pass_probation()
+    scene[1].exit()
+    scene.loop.pass_(GRACEFUL_SECONDS)
+    assert not scene[2].is_killed
+    scene.loop.pass_(KILL_GRACE_SECONDS + 0.01)
+    assert (scene[1].is_killed, scene[2].is_killed) == (False, True)
+
+
+# --- workers that are recycled
+
+
+def test_a_worker_that_asks_on_probation_is_recycled_after_it(scene: Scene) -> None:
+    """It asks once; the pool remembers it until the rollout is over."""
+    scene.pool.recycle(scene[1], "it is old")
     scene.make_ready(3)
-    scene.roster.renew(scene.workers[2], "it is old, too")  # type: ignore[arg-type]
-    scene.go_on()
-    assert (scene.serving, scene.workers[3].index) == ([3, 2], 0)
+    scene.pool.recycle(scene[3], "it is old, too")
+    scene.pass_probation()
+    assert (scene.serving, scene[4].index) == ([3, 2], 0)
 
 
-def test_two_that_tire_are_renewed_one_after_the_other(scene: Scene) -> None:
-    """The second has to wait until the first has gone."""
-    for worker in scene.workers[:2]:
-        scene.roster.renew(worker, "it is old")  # type: ignore[arg-type]
+def test_two_workers_are_recycled_one_after_the_other(scene: Scene) -> None:
+    """The second waits until the first has been replaced."""
+    for pid in (1, 2):
+        scene.pool.recycle(scene[pid], "it is old")
     assert [worker.index for worker in scene.workers] == [0, 1, 0]
     scene.make_ready(3)
-    scene.go_on()
+    scene.pass_probation()
     assert [worker.index for worker in scene.workers] == [0, 1, 0, 1]
 
 
-def test_shares_change_with_the_number_of_workers(scene: Scene) -> None:
-    """Who serves is told of each change."""
-    scene.roster.add()
-    assert scene.workers[0].channel.sent == [("share", {"index": 0, "count": 3})]
-    assert (scene.workers[2].index, scene.workers[2].count) == (2, 3)
+def test_a_worker_whose_successor_failed_is_recycled_later(scene: Scene) -> None:
+    """It serves until then."""
+    scene.pool.recycle(scene[1], "it is old")
+    scene[3].exit()
+    assert (scene.serving, len(scene.workers)) == ([1, 2], 3)
+    scene.loop.pass_(RECYCLE_PAUSE_SECONDS)
+    assert [worker.index for worker in scene.workers] == [0, 1, 0, 0]
+
+
+# --- workers that die
+
+
+def test_a_worker_that_dies_is_replaced_at_once(scene: Scene) -> None:
+    """In its own slot, and its death is counted."""
+    scene[2].exit()
+    scene.loop.pass_(0.0)
     scene.make_ready(3)
-    assert scene.roster.remove()
-    assert scene.workers[0].channel.sent[1:] == [("share", {"index": 0, "count": 2})]
-    assert scene.workers[2].words == ["share", "drain"]
+    assert (scene.serving, scene[3].index, scene.pool.restarts) == ([1, 3], 1, 1)
 
 
-def test_none_is_retired_below_one_or_during_a_change(scene: Scene) -> None:
+def test_workers_that_keep_dying_are_replaced_after_a_pause(scene: Scene) -> None:
+    """After as many as are replaced at once; the other slot is not held up."""
+    for _ in range(IMMEDIATE_RESTARTS):
+        scene.workers[-1].exit()
+        scene.loop.pass_(0.0)
+        scene.workers[-1].become_ready()
+    count = len(scene.workers)
+    scene.workers[-1].exit()
+    scene.loop.pass_(0.05)
+    assert len(scene.workers) == count
+    scene.loop.pass_(0.06)
+    assert len(scene.workers) == count + 1
+
+
+def test_a_crash_loop_is_reported_when_no_worker_serves(scene: Scene) -> None:
+    """As many starts as are allowed have failed in a row."""
+    scene[1].exit()
+    scene[2].exit()
+    while not scene.events:
+        scene.loop.pass_(2.0)
+        scene.workers[-1].exit("exit status 1")
+    assert scene.events == ["crash loop: exit status 1"]
+    assert len(scene.workers) == 2 + START_LIMIT
+
+
+# --- how many there are
+
+
+def test_shares_change_with_the_number_of_workers(scene: Scene) -> None:
+    """Each worker gets its new share of the limit."""
+    scene.pool.add()
+    assert scene[1].channel.sent[1:] == [(ToWorker.SET_LIMIT, {"index": 0, "count": 3})]
+    assert (scene[3].index, scene[3].count) == (2, 3)
+    scene.make_ready(3)
+    assert scene.pool.remove()
+    assert scene[1].channel.sent[2:] == [(ToWorker.SET_LIMIT, {"index": 0, "count": 2})]
+    assert scene[3].messages == [ToWorker.SET_LIMIT, ToWorker.SERVE, ToWorker.DRAIN]
+
+
+def test_no_worker_is_removed_below_one_or_during_a_rollout(scene: Scene) -> None:
     """The answer says so."""
-    scene.roster.reload()
-    assert not scene.roster.remove()
+    scene.pool.reload()
+    assert not scene.pool.remove()
     scene.make_ready(3, 4)
-    scene.go_on()
-    assert scene.roster.remove()
-    assert not scene.roster.remove()
+    scene.pass_probation()
+    assert scene.pool.remove()
+    assert not scene.pool.remove()
     assert scene.serving == [3]
+
+
+# --- the stop
+
+
+def test_a_drain_stops_those_that_serve_and_kills_those_that_load(scene: Scene) -> None:
+    """With the backlog; the owner is notified when the last one has ended."""
+    scene.pool.reload()
+    scene.pool.drain()
+    assert scene[1].channel.sent[-1] == (ToWorker.DRAIN, {"seconds": GRACEFUL_SECONDS, "keep_queue": False})
+    assert (scene[3].is_killed, scene[4].is_killed) == (True, True)
+    for worker in scene.workers:
+        worker.exit()
+    assert scene.events == ["drained 1", "drained 2", "all exited"]
+
+
+def test_a_drain_commits_no_rollout_and_starts_none(scene: Scene) -> None:
+    """Neither the one that is under way, nor those that wait."""
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    scene.pool.recycle(scene[1], "it is old")
+    scene.pool.drain()
+    scene.loop.pass_(60.0)
+    assert (scene.serving, len(scene.workers)) == ([1, 2], 4)
+
+
+def test_other_messages_go_to_the_owner(scene: Scene) -> None:
+    """Those that are not about the life of a worker."""
+    scene[1].report(FromWorker.HEARTBEAT, stats={"served": 1})
+    assert scene.events == ["heartbeat of 1"]
+    assert scene[1].stats == {"served": 1}
