@@ -67,7 +67,7 @@ class Loop:
         # Nobody writes to the wake-up descriptor's number when it is closed and may be another's already.
         # Re-entrant: a signal handler may call `wake` while its thread does.
         self._wake_lock = _thread.RLock()
-        self._callbacks: dict[int, Callable[[int], None]] = {}
+        self._callbacks: dict[int, Callable[[int], object]] = {}
         self.timers: list[Timer] = []  # a heap; a cancelled one stays in it until it is due
         self._soon: deque[Callable[[], None]] = deque()
         self._poll = select.epoll() if hasattr(select, "epoll") else _Poll()
@@ -102,7 +102,7 @@ class Loop:
         self._callbacks.clear()
         self.timers.clear()
 
-    def watch(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
+    def watch(self, fd: int, callback: Callable[[int], object], events: int = READ) -> None:
         """Call `callback` with the events whenever `fd` is ready.
 
         Raises OSError where it cannot be waited on, and ValueError when the loop is closed.

@@ -29,7 +29,7 @@ class ChildWatcher:
         """Watch a child of this process."""
         try:
             pidfd = self._pidfds[pid] = os.pidfd_open(pid)
-            self._loop.watch(pidfd, lambda events: self._on_readable(pid))
+            self._loop.watch(pidfd, lambda events: self._reap(pid))
         except (OSError, AttributeError):  # no descriptor or memory left, or no such system call
             self._forget(pid)
             self._loop.call_at(monotonic() + PAUSE_SECONDS, lambda: self._look_at(pid))
@@ -39,9 +39,6 @@ class ChildWatcher:
         for pidfd in self._pidfds.values():
             os.close(pidfd)
         self._pidfds.clear()
-
-    def _on_readable(self, pid: int) -> None:
-        self._reap(pid)
 
     def _look_at(self, pid: int) -> None:
         if not self._reap(pid):

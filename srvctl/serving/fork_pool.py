@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from srvctl.runtime.loop import Loop
     from srvctl.serving.acceptor import Acceptor
-    from srvctl.serving.conversation import Conversation, Meter
+    from srvctl.serving.conversation import Conversation
     from srvctl.serving.server import Server
 
 _SHUT_WR = int(socket.SHUT_WR)
@@ -210,10 +210,6 @@ class ForkPool(Executor):
         if self.source.is_stream:
             _close(self.source.socket)
         self._server.release_in_child()
-
-    def meter_at(self, slot: int) -> Meter | None:
-        """Return the meter of a slot that the parent named."""
-        return self.shared.at(slot)
 
 
 def _not_started(cause: OSError | None) -> RequestDeferred:

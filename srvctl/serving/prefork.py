@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _MESSAGE_BYTES = 128 * 1024
 _FD_SPACE = socket.CMSG_SPACE(4)
 
+# Ancillary data that hands a descriptor to another process begins with these, unix(7); the number follows.
+_RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
+_BYTE_ORDER = sys.byteorder
 _CMSG_CLOEXEC = int(socket.MSG_CMSG_CLOEXEC)
 _AF_UNIX, _SOCK_STREAM, _SOCK_SEQPACKET = int(socket.AF_UNIX), int(socket.SOCK_STREAM), int(socket.SOCK_SEQPACKET)
 _close, _recvmsg, _socketpair = _socket.socket.close, _socket.socket.recvmsg, _socket.socketpair
@@ -74,7 +77,9 @@ class Prefork:
         slot = self._pool.shared.slot_of(conversation.meter)
         message = marshal.dumps((slot, conversation.peer, values))
         try:
-            channel.sendmsg([message], _rights(fd) if fd >= 0 else [], socket.MSG_DONTWAIT)
+            channel.sendmsg(
+                [message], [(*_RIGHTS, fd.to_bytes(4, _BYTE_ORDER))] if fd >= 0 else [], socket.MSG_DONTWAIT
+            )
         except OSError:  # it was killed, or the message is too long
             self.stop()
             return False
@@ -119,7 +124,7 @@ class Prefork:
         channel, theirs = _socketpair(_AF_UNIX, _SOCK_SEQPACKET)
         connection, client = _socketpair(_AF_UNIX, _SOCK_STREAM)
         client.send(b"\n")
-        theirs.sendmsg([marshal.dumps((-1, None, None))], _rights(connection.fileno()))
+        theirs.sendmsg([marshal.dumps((-1, None, None))], [(*_RIGHTS, connection.fileno().to_bytes(4, _BYTE_ORDER))])
         if found := self._receive(channel):
             _WarmUpHandler(found.request, None, self)
             found.connection.close()
@@ -133,8 +138,8 @@ class Prefork:
         if not message:
             return None
         slot, peer, values = marshal.loads(message)
-        fd = int.from_bytes(ancillary[0][2], sys.byteorder) if ancillary else -1
-        return self._pool.source.unpack(values, fd, peer, self._pool.meter_at(slot) or [0] * METER_ITEMS)
+        fd = int.from_bytes(ancillary[0][2], _BYTE_ORDER) if ancillary else -1
+        return self._pool.source.unpack(values, fd, peer, self._pool.shared.at(slot) or [0] * METER_ITEMS)
 
 
 class _WarmUpHandler(StreamRequestHandler):
@@ -142,8 +147,3 @@ class _WarmUpHandler(StreamRequestHandler):
 
     def handle(self) -> None:
         self.wfile.write(self.rfile.readline())
-
-
-def _rights(fd: int) -> list[tuple[int, int, bytes]]:
-    """Return the ancillary data that hands `fd` to another process, unix(7)."""
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fd.to_bytes(4, sys.byteorder))]
