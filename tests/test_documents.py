@@ -91,7 +91,7 @@ def events() -> dict[str, tuple[str, set[str]]]:
 # --- the manual page
 
 
-@pytest.mark.parametrize("page", ["srvctl.1", "srvctl-handlers.7"])
+@pytest.mark.parametrize("page", ["srvctl.1", "srvctl-handlers.7", "srvctl-service.7"])
 @pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
 def test_mandoc_has_nothing_to_say_about_the_pages(page: str) -> None:
     """Their source is clean."""
@@ -106,7 +106,7 @@ def test_the_wheel_has_the_pages_and_every_package() -> None:
     setuptools = PYPROJECT["tool"]["setuptools"]
     assert setuptools["data-files"] == {
         "share/man/man1": ["man/srvctl.1"],
-        "share/man/man7": ["man/srvctl-handlers.7"],
+        "share/man/man7": ["man/srvctl-handlers.7", "man/srvctl-service.7"],
     }
     packages = {".".join(path.parent.relative_to(CHECKOUT).parts) for path in CHECKOUT.glob("srvctl/**/__init__.py")}
     handlers = {

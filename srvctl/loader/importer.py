@@ -25,10 +25,10 @@ _HANDLER_MODULES = ("socketserver", "srvctl.socketserver.handlers")
 
 
 class Loaded:
-    """A loaded handler, or a program to start, and the file that it came from."""
+    """A loaded handler, or a program to start, the file that it came from, and the module that was named."""
 
-    def __init__(self, handler: Any, file: str) -> None:
-        self.handler, self.file = handler, file
+    def __init__(self, handler: Any, file: str, module: ModuleType | None = None) -> None:
+        self.handler, self.file, self.module = handler, file, module
 
 
 def load(target: str, is_ready_made: bool, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Loaded:
@@ -66,7 +66,7 @@ def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
             module, name = _import_dotted(location, label, unsafe)
         handler = _attribute(module, name, label)
     _check(handler, is_stream, label)
-    return Loaded(handler, getattr(module, "__file__", None) or "(built in)")
+    return Loaded(handler, getattr(module, "__file__", None) or "(built in)", module)
 
 
 def own_classmethod(handler: Any, name: str) -> Callable[[], Any] | None:
@@ -88,7 +88,7 @@ def _prepare(handler: Any, label: str) -> None:
     except LaunchError:
         raise
     except BaseException as error:  # the handler may be of another package
-        raise _failed("prepare", label, error) from error
+        raise failure("prepare", label, error) from error
 
 
 def _required(name: str, label: str) -> str:
@@ -202,10 +202,10 @@ def _refuse_unsafe_file(path: str, label: str) -> None:
 
 
 def _failed_to_import(name: str, error: BaseException, label: str) -> LoadError:
-    return _failed("load", label, error, f"module {name!r} failed to import: ")
+    return failure("load", label, error, f"module {name!r} failed to import: ")
 
 
-def _failed(verb: str, label: str, error: BaseException, where: str = "") -> LoadError:
+def failure(verb: str, label: str, error: BaseException, where: str = "") -> LoadError:
     """Return the error for an exception of code outside srvctl, with the traceback of that code."""
     import traceback
 

@@ -35,9 +35,10 @@ class Server:
     """What serves one socket. `name` is that of the class of the hierarchy that does the same.
 
     To a handler it offers what `socketserver` promises (``server_address``, ``socket``, ``RequestHandlerClass``), and
-    ``settings`` and ``draining``. A class derived from it may have a `verify_request`. `on_loop` is called with the
-    loop when that begins, `on_change` when a conversation has ended, in whatever thread that was, and `on_give_up` as
-    `Drain` says. The parts are public to each other, and to nobody else.
+    ``settings``, ``draining`` and ``state``, which is what its ``service_start`` returned. A class
+    derived from it may have a `verify_request`. `on_loop` is called with the loop when that begins, `on_change` when a
+    conversation has ended, in whatever thread that was, and `on_give_up` as `Drain` says. The parts are public to each
+    other, and to nobody else.
     """
 
     on_loop: Callable[[Loop], None] = staticmethod(lambda loop: None)
@@ -74,6 +75,7 @@ class Server:
             waits_when_full=self.limit_check is None,
         )
         self.drainage = Drain(self.acceptor, self.table, self.deadlines, self.executor, self.closing)
+        self.state: Any = None
         self._life = Lifecycle()
         self._life.on(Event.BIND)
         self._loop: Loop | None = None

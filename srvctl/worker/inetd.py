@@ -18,6 +18,7 @@ from srvctl.net.address import unmapped
 from srvctl.serving.connection import Connection, StreamSource
 from srvctl.serving.conversation import METER_ITEMS, Conversation
 from srvctl.worker.assemble import assemble
+from srvctl.worker.service_life import ServiceLife, owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,10 +105,13 @@ def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_mad
         is_own=True,
         make_source=lambda counters: OneConnection(socket.socket(socket.AF_UNIX), sock, conversation_class),
     )
+    life = ServiceLife(owners(settings, loaded))
+    life.start(server)
     server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
     server.on_loop = lambda loop: _begin(server, loop)
     server.serve_forever()
     server.server_close()
+    life.stop(server)
     for number in _STOPPING:  # there is nothing left to stop, and the status is to say how it went
         signal.signal(number, signal.SIG_IGN)
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK

@@ -52,6 +52,8 @@ def main(control: int, stacks: int) -> None:
         os._exit(int(error.status))
     if worker.wait_to_serve():
         worker.serve()
+    else:
+        worker.end()
 
 
 def _close_others(kept: set[int]) -> None:

@@ -21,6 +21,7 @@ from srvctl.runtime.process_session import kill_session
 from srvctl.worker.assemble import assemble
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
+from srvctl.worker.service_life import ServiceLife, owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Worker:
         loaded = self._load_target()
         limit = share(self._settings.max_connections, self._setup.index, self._setup.count)
         self._server = assemble(self._settings, limit, self._listener, loaded.handler, is_own=self._setup.owns_socket)
+        self._life = ServiceLife(owners(self._settings, loaded))
+        self._life.start(self._server)
         self._channel.send(FromWorker.READY, parts=self._server.parts(), name=self._server.name, file=loaded.file)
 
     def _load_target(self) -> Loaded:
@@ -111,7 +114,12 @@ class Worker:
         except OSError as error:
             self._report_fatal(error)
         self._server.server_close()
+        self.end()
         self._report_drained()
+
+    def end(self) -> None:
+        """Call the hooks for the end of the service, those of them that were started. Blocks as they do."""
+        self._life.stop(self._server)
 
     def _on_loop(self, loop: Loop) -> None:
         loop.watch(self._channel.fileno(), lambda events: self._follow_messages())
@@ -200,6 +208,7 @@ class Worker:
 
     def _give_up(self) -> None:
         """Exit although something still runs: a thread that computes, or a handler that ignores its connection."""
+        self.end()
         self._report_drained()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, ValueError, OSError):
