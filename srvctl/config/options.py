@@ -171,6 +171,15 @@ class Options:
         default_text="what the handler declares",
         multiple=True,
     )
+    mixin = Option[tuple[str, ...]](
+        "--mixin",
+        (),
+        "Put a class in front of what serves, for hooks such as verify_request; repeatable.",
+        group="Handler",
+        metavar="MODULE:CLASS",
+        default_text="none",
+        multiple=True,
+    )
     datagram_wait = Option(
         "--datagram-wait",
         False,

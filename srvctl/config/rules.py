@@ -85,6 +85,8 @@ def _check_program(family: Family, given: Mapping[str, Any]) -> None:
     is_datagram = family.type is socket.SOCK_DGRAM
     if given.get("set"):
         raise UsageError("use", "--set", "it is for a handler; give a program arguments, or variables with --env")
+    if given.get("mixin"):
+        raise UsageError("use", "--mixin", "it is for a handler, and a program is started without its hooks")
     if given.get("datagram_wait"):
         if not is_datagram and family is not Family.FD:
             raise UsageError("use", "--datagram-wait", f"{family.word} is for connections; expected udp or unix-dgram")

@@ -42,6 +42,9 @@ def _read_anything(text: str) -> Any:
     return text
 
 
+# The modules of the server classes from which a mix-in may be derived, and of what stands below it.
+_SERVER_MODULES = ("socketserver", "srvctl.socketserver", "srvctl.serving")
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "bool": _read_bool,
     "int": _read_int,
@@ -58,6 +61,8 @@ def declared_attributes(handler: Any) -> dict[str, str]:
     """
     kinds: dict[str, str] = {}
     for cls in reversed(handler.__mro__ if isinstance(handler, type) else ()):
+        if hasattr(cls, "verify_request") and cls.__module__.startswith(_SERVER_MODULES):
+            continue  # below a mix-in: what the server has is set by options
         annotations = getattr(cls, "__annotations__", {})  # without those of base classes, since Python 3.10
         for name in (*cls.__dict__, *annotations):
             if not name.startswith("_") and (kind := _kind(cls, name, annotations)):
@@ -79,23 +84,29 @@ def _kind(cls: type, name: str, annotations: dict[str, Any]) -> str:
     return kind if kind in _READERS else ""
 
 
-def set_attributes(handler: Any, assignments: Sequence[tuple[str, str]], owner: str) -> None:
+def set_attributes(
+    handler: Any, assignments: Sequence[tuple[str, str]], owner: str, mixins: type | None = None
+) -> None:
     """Set `assignments`, pairs of name and text, on the class `handler`. Raises `UsageError` with the valid names.
 
-    `owner` names the handler in errors.
+    An attribute that it does not declare is set on the class `mixins`. `owner` names the handler in errors.
     """
-    declared = declared_attributes(handler) if assignments else {}
+    if not assignments:
+        return
+    own, others = declared_attributes(handler), declared_attributes(mixins)
+    declared = others | own
     for name, text in assignments:
+        holder = handler if name in own else mixins
         if name not in declared:
             valid = ", ".join(f"{n} ({kind})" for n, kind in sorted(declared.items())) or "none"
             raise UsageError("set", f"{name!r} of {owner}", f"no such attribute; it has {valid}")
         kind, _, optional = declared[name].partition(" or ")
         if optional and text.lower() == "none":
-            setattr(handler, name, None)
+            setattr(holder, name, None)
             continue
         try:
             value = _READERS.get(kind, _read_anything)(text)
         except ValueError as error:
             valid = ", ".join(f"{n} ({k})" for n, k in sorted(declared.items()))
             raise UsageError("set", f"{name}={text!r} of {owner}", f"{error}; it has {valid}") from None
-        setattr(handler, name, value)
+        setattr(holder, name, value)

@@ -31,14 +31,20 @@ class Loaded:
         self.handler, self.file, self.module = handler, file, module
 
 
-def load(target: str, is_ready_made: bool, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> Loaded:
+def load(
+    target: str,
+    is_ready_made: bool,
+    is_stream: bool,
+    assignments: Sequence[tuple[str, str]],
+    mixins: type | None = None,
+) -> Loaded:
     """Import the handler `target`, make `assignments` on it, and call ``prepare()`` of a ready-made handler.
 
-    Preparing checks the attributes and may open files. Raises as `find`, `UsageError` for an assignment, and the
-    `LaunchError` of ``prepare()``.
+    An attribute that the handler does not have is set on the class `mixins`. Preparing checks the attributes and may
+    open files. Raises as `find`, `UsageError` for an assignment, and the `LaunchError` of ``prepare()``.
     """
     loaded, label = find(target, is_ready_made, is_stream), f"handler {target!r}"
-    set_attributes(loaded.handler, assignments, label)
+    set_attributes(loaded.handler, assignments, label, mixins)
     if is_ready_made:
         _prepare(loaded.handler, label)
     return loaded
@@ -51,22 +57,37 @@ def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
     current directory, or the directory of a file, is added to the import path. Raises `LoadError`.
     """
     label = f"handler {target!r}"
-    location, _, name = target.partition(":")
     if is_ready_made:
+        location, _, name = target.partition(":")
         module = _import(location, label, "")
         handler = _attribute(module, name or ("Stream" if is_stream else "Datagram"), label)
-    elif location.endswith(".py") or "/" in location:
-        module = _import_file(location, label)
-        handler = _attribute(module, _required(name, label), label)
     else:
-        unsafe = _make_importable(os.getcwd())
-        if name:
-            module = _import(location, label, unsafe)
-        else:
-            module, name = _import_dotted(location, label, unsafe)
-        handler = _attribute(module, name, label)
+        module, handler = _find(target, label)
     _check(handler, is_stream, label)
     return Loaded(handler, getattr(module, "__file__", None) or "(built in)", module)
+
+
+def find_class(target: str) -> type:
+    """Import and return the class `target`, a mix-in. Raises `LoadError`."""
+    label = f"mix-in {target!r}"
+    _, found = _find(target, label)
+    if not isinstance(found, type):
+        raise LoadError("load", label, f"it is not a class: {type(found).__name__}")
+    return found
+
+
+def _find(target: str, label: str) -> tuple[ModuleType, Any]:
+    """Import what `target` names, from the current directory as well, or that of a file; return its module and it."""
+    location, _, name = target.partition(":")
+    if location.endswith(".py") or "/" in location:
+        module = _import_file(location, label)
+        return module, _attribute(module, _required(name, label), label)
+    unsafe = _make_importable(os.getcwd())
+    if name:
+        module = _import(location, label, unsafe)
+    else:
+        module, name = _import_dotted(location, label, unsafe)
+    return module, _attribute(module, name, label)
 
 
 def own_classmethod(handler: Any, name: str) -> Callable[[], Any] | None:
@@ -102,6 +123,8 @@ def _make_importable(directory: str) -> str:
 
     After the standard library, so that the user's ``socket.py`` does not replace the standard module.
     """
+    if directory in sys.path:  # a mix-in came from it
+        return ""
     if why := why_unsafe(directory):
         return f"as root, directory {directory!r} is not searched: {why}"
     library = os.path.dirname(os.path.realpath(os.__file__))

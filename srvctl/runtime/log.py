@@ -324,8 +324,8 @@ def handler_failed(peer: str, error: BaseException, skip: str) -> None:
     _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
 
 
-def hook_failed(what: str, error: BaseException) -> None:
-    _event(ERROR, "hook failed", what=what, error=describe(error))
+def hook_failed(what: str, error: BaseException, suppressed: int = 0) -> None:
+    _event(ERROR, "hook failed", what=what, error=describe(error), suppressed=suppressed)
 
 
 def peer_failed(peer: str, error: BaseException) -> None:

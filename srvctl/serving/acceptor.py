@@ -73,7 +73,7 @@ class Acceptor:
         self._accept_rate, self._start_rate = RateLimiter(), RateLimiter()
         self._last_error: tuple[int | None, int, float] = (None, 0, 0.0)
         self._loop: Loop | None = None
-        self._run = executor.run
+        self.run = executor.run  # what serves a conversation that was admitted
         self.on_accepted: Callable[[], None] | None = None  # called with each, before anything else is done with it
 
     # --- life
@@ -127,7 +127,7 @@ class Acceptor:
         if self._deadlines.is_active:
             self._deadlines.expect()
         try:
-            self._run(conversation)
+            self.run(conversation)
         except RequestDeferred as error:
             self.defer(conversation, error)
         return True
@@ -272,6 +272,6 @@ class Acceptor:
         while self.pending and not self._pause_reasons and self._executor.can_start():
             conversation = self.pending.popleft()
             try:
-                self._run(conversation)
+                self.run(conversation)
             except RequestDeferred as error:
                 self.defer(conversation, error)

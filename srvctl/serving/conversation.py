@@ -85,6 +85,10 @@ class Conversation:
         """Go on with another object in place of the connection, as a TLS handshake makes one."""
         self.request = self.connection = connection
 
+    def serves(self, request: Any) -> bool:
+        """Tell whether `request` is what the handler gets of this conversation."""
+        return request is self.request
+
     def final_outcome(self) -> Outcome:
         """Return how it ended."""
         return self.outcome or HANDLER_OUTCOMES[self.meter[HANDLER_OUTCOME]]

@@ -75,6 +75,14 @@ class DatagramConversation(Conversation, Reply):
         """What the handler gets; not kept, or it would be a cycle for the garbage collector."""
         return self.data, self
 
+    def replace(self, request: Any) -> None:
+        """Go on with the data of another request; the answer goes the same way."""
+        self.data = request[0]
+
+    def serves(self, request: Any) -> bool:
+        """Tell whether `request` is about this datagram; the pair is made each time."""
+        return isinstance(request, tuple) and request[1:] == (self,)
+
     @property
     def client_address(self) -> Any:
         """Where the datagram came from."""

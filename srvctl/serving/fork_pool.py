@@ -143,7 +143,8 @@ class ForkPool(Executor):
 
     def may_prefork(self) -> bool:
         """Tell whether a child for the next conversation may be of use."""
-        return self._loop is not None and not self.is_full() and not self._server.draining
+        server = self._server
+        return server.can_pass_connections and self._loop is not None and not self.is_full() and not server.draining
 
     def watch_child(self, pid: int) -> None:
         """Have the end of a child told."""

@@ -33,7 +33,7 @@ class Handling:
     """Establish a connection and have `handler`, a class or function of the user's, serve it."""
 
     def __init__(self, handler: Callable[[Any, Any, Any], Any], server: Any, establish: Establish | None) -> None:
-        self._handler, self._server, self.establish = handler, server, establish
+        self._handler, self.server, self.establish = handler, server, establish
         self._fork_depth = 0
         self.adopt_process()
 
@@ -45,26 +45,39 @@ class Handling:
         """Serve a conversation; blocks until the handler has returned. Raises nothing: the meter says how it ended."""
         try:
             if self.establish is None or self.establish.run(conversation):
-                self._handler(conversation.request, conversation.peer, self._server)
+                self._handler(conversation.request, conversation.peer, self.server)
         except Exception as error:
-            self._on_error(conversation, error)
+            self.on_error(conversation, error)
         except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
             conversation.meter[HANDLER_OUTCOME] = EXITED
         finally:
             if len(_forks) != self._fork_depth:
                 _exit_stray_child()
 
-    def _on_error(self, conversation: Conversation, error: Exception) -> None:
-        is_peers = isinstance(error, _PEERS_ERRORS) and not isinstance(error, ConnectionRefusedError)
-        conversation.meter[HANDLER_OUTCOME] = RESET if is_peers else FAILED
-        try:
-            if is_peers or conversation.outcome:
-                log.peer_failed(conversation.name, error)
-            else:
-                log.handler_failed(conversation.name, error, _SRVCTL)
-        except BaseException as another:  # the error is an object of the handler's: its text may raise anything
-            text = f"{type(error).__name__}, whose text raises {type(another).__name__}"
-            log.handler_failed(conversation.name, RuntimeError(text), _SRVCTL)
+    def on_error(self, conversation: Conversation, error: BaseException) -> None:
+        """Note on the meter of a conversation what its handler has raised, and report that."""
+        conversation.meter[HANDLER_OUTCOME] = RESET if _is_peers(error) else FAILED
+        self.report(conversation, error)
+
+    def report(self, conversation: Conversation, error: BaseException) -> None:
+        """Report the exception of a handler. Raises nothing."""
+        log_error(conversation.name, error, is_expected=bool(conversation.outcome))
+
+
+def _is_peers(error: BaseException) -> bool:
+    return isinstance(error, _PEERS_ERRORS) and not isinstance(error, ConnectionRefusedError)
+
+
+def log_error(peer: str, error: BaseException, *, is_expected: bool = False) -> None:
+    """Log what a handler has raised; what a peer can bring about, and what `is_expected`, only for those who debug."""
+    try:
+        if _is_peers(error) or is_expected:
+            log.peer_failed(peer, error)
+        else:
+            log.handler_failed(peer, error, _SRVCTL)
+    except BaseException as another:  # the error is an object of the handler's: its text may raise anything
+        text = f"{type(error).__name__}, whose text raises {type(another).__name__}"
+        log.handler_failed(peer, RuntimeError(text), _SRVCTL)
 
 
 def _exit_stray_child() -> NoReturn:

@@ -42,6 +42,7 @@ class Server:
     """
 
     on_loop: Callable[[Loop], None] = staticmethod(lambda loop: None)
+    can_pass_connections = True  # to another process, as the descriptors that they are
 
     def __init__(
         self,
@@ -58,8 +59,7 @@ class Server:
         self.source = make_source(self.counters)
         self.socket: socket.socket = self.source.socket
         self.server_address = self.source.address
-        self.closing = Closing(self.table, self.counters)
-        self.handling = Handling(handler, self, Establish(steps) if steps else None)
+        self.closing, self.handling = self._make_ends(handler, Establish(steps) if steps else None)
         self.limit_check = LimitCheck(self.table, limit) if settings.at_limit == "refuse" else None
         self.executor = make_executor(self)
         self.deadlines = Deadlines(settings, self.table, self.executor)
@@ -80,6 +80,11 @@ class Server:
         self._life.on(Event.BIND)
         self._loop: Loop | None = None
 
+    def _make_ends(
+        self, handler: Callable[[Any, Any, Any], Any], establish: Establish | None
+    ) -> tuple[Closing, Handling]:
+        return Closing(self.table, self.counters), Handling(handler, self, establish)
+
     def _checks(self) -> list[Check]:
         """Return what is to be asked before a conversation is let in, in its order."""
         checks: list[Check] = []
@@ -95,6 +100,11 @@ class Server:
         return f"<{self.name} {self._life.state.value}>"
 
     # --- for handlers, and for classes derived from this one
+
+    @property
+    def facade(self) -> Any:
+        """The object that a handler has as ``self.server``."""
+        return self
 
     @property
     def draining(self) -> bool:
@@ -137,12 +147,18 @@ class Server:
             try:
                 self.executor.open(loop, self.acceptor)
                 self.acceptor.open(loop)
-                loop.run()
+                self._begin(loop)
+                loop.run(self._after_turn)
             finally:
                 self._loop = None
                 self.executor.close()
                 self.acceptor.close()
                 self.source.restore()
+
+    _after_turn: Callable[[], None] | None = None
+
+    def _begin(self, loop: Loop) -> None:
+        """Called with the loop when everything is open; for classes derived from this one."""
 
     def server_close(self) -> None:
         """Close the socket, and wait for what runs; the last thing in its life."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from srvctl.config.settings import Settings
     from srvctl.serving.establish import Step
     from srvctl.serving.server import MakeExecutor, MakeSource
+    from srvctl.worker.mixins import Mixins
 
 # What the hierarchy of `srvctl.socketserver` calls a server on such a socket.
 _NAMES = {
@@ -41,7 +42,7 @@ def assemble(
     handler: Callable[[Any, Any, Any], Any],
     *,
     is_own: bool,
-    server_class: type[Server] = Server,
+    server_class: Callable[..., Server] = Server,
     make_source: MakeSource | None = None,
     steps: Sequence[Step] = (),
 ) -> Server:
@@ -58,6 +59,15 @@ def assemble(
     else:
         found, make_executor = _handlers(settings, limit, sock, is_own)
     return server_class(settings, handler, make_source or found, make_executor, limit, prefix + name, steps)
+
+
+def load_mixins(settings: Settings) -> Mixins | None:
+    """Import the classes of ``--mixin``, or return None without any. Raises `LoadError`."""
+    if not settings.mixin:
+        return None
+    from srvctl.worker.mixins import load
+
+    return load(settings.mixin, settings.model)
 
 
 def _handlers(settings: Settings, limit: int, sock: socket.socket, is_own: bool) -> tuple[MakeSource, MakeExecutor]:

@@ -17,7 +17,8 @@ from srvctl.loader.importer import Loaded, load
 from srvctl.net.address import unmapped
 from srvctl.serving.connection import Connection, StreamSource
 from srvctl.serving.conversation import METER_ITEMS, Conversation
-from srvctl.worker.assemble import assemble
+from srvctl.serving.server import Server
+from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.service_life import ServiceLife, owners
 
 TYPE_CHECKING = False
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from srvctl.runtime.loop import Loop
     from srvctl.serving.conversation import Meter
-    from srvctl.serving.server import Server
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -89,29 +89,31 @@ class OneConnection(StreamSource):
 
 def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
-    conversation_class = Conversation
+    conversation_class, mixins = Conversation, None
     if settings.program:
         from srvctl.programs.conversation import ProgramConversation
 
         conversation_class = ProgramConversation
         loaded = _load_program(settings)
     else:
-        loaded = load(target, is_ready_made, True, settings.set)
+        mixins = load_mixins(settings)
+        loaded = load(target, is_ready_made, True, settings.set, mixins.facade_class if mixins else None)
     server = assemble(
         settings.replace(at_limit="wait"),  # there is nobody else whom it could refuse
         1,
         sock,
         loaded.handler,
         is_own=True,
+        server_class=mixins.server_class if mixins else Server,
         make_source=lambda counters: OneConnection(socket.socket(socket.AF_UNIX), sock, conversation_class),
     )
-    life = ServiceLife(owners(settings, loaded))
-    life.start(server)
+    life = ServiceLife(owners(settings, loaded, mixins))
+    life.start(server.facade)
     server.on_give_up = lambda: os._exit(ExitStatus.TEMPFAIL)
     server.on_loop = lambda loop: _begin(server, loop)
     server.serve_forever()
     server.server_close()
-    life.stop(server)
+    life.stop(server.facade)
     for number in _STOPPING:  # there is nothing left to stop, and the status is to say how it went
         signal.signal(number, signal.SIG_IGN)
     return ExitStatus.TEMPFAIL if server.figures()["cut"] else ExitStatus.OK

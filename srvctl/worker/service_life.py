@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from srvctl.config.settings import Settings
     from srvctl.loader.importer import Loaded
+    from srvctl.worker.mixins import Mixins
 
     Owner = tuple[str, Any]  # its name in messages, and the class or module
 
@@ -69,11 +70,13 @@ class ServiceLife:
                 log.hook_failed(f"service_stop of {name}", error)
 
 
-def owners(settings: Settings, loaded: Loaded) -> list[Owner]:
-    """Return what may have hooks, in the order of its start: the module that was named, and the handler's class."""
+def owners(settings: Settings, loaded: Loaded, mixins: Mixins | None) -> list[Owner]:
+    """Return what may have hooks, in the order of its start: the handler's module, each mix-in, the handler's class."""
     found: list[Owner] = []
     if loaded.module is not None:
         found.append((f"module {loaded.module.__name__!r}", loaded.module))
+    if mixins is not None:
+        found += [(f"mix-in {cls.__name__!r}", cls) for cls in mixins.classes]
     if isinstance(loaded.handler, type):
         found.append((f"handler {settings.handler!r}", loaded.handler))
     return found

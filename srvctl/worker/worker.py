@@ -18,7 +18,8 @@ from srvctl.errors import ExitStatus
 from srvctl.runtime import log
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
-from srvctl.worker.assemble import assemble
+from srvctl.serving.server import Server
+from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
 from srvctl.worker.service_life import ServiceLife, owners
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from srvctl.loader.importer import Loaded
     from srvctl.runtime.loop import Loop
-    from srvctl.serving.server import Server
+    from srvctl.worker.mixins import Mixins
     from srvctl.worker.protocol import WorkerSetup
 
 # How often stats go to the service manager's status line, when they have changed.
@@ -54,14 +55,22 @@ class Worker:
     def load(self) -> None:
         """Import the handler, assemble the server on the listener, and report ready. Raises `LaunchError`."""
         self._handle_signals()
-        loaded = self._load_target()
+        mixins = load_mixins(self._settings)
+        loaded = self._load_target(mixins)
         limit = share(self._settings.max_connections, self._setup.index, self._setup.count)
-        self._server = assemble(self._settings, limit, self._listener, loaded.handler, is_own=self._setup.owns_socket)
-        self._life = ServiceLife(owners(self._settings, loaded))
-        self._life.start(self._server)
+        self._server = assemble(
+            self._settings,
+            limit,
+            self._listener,
+            loaded.handler,
+            is_own=self._setup.owns_socket,
+            server_class=mixins.server_class if mixins else Server,
+        )
+        self._life = ServiceLife(owners(self._settings, loaded, mixins))
+        self._life.start(self._server.facade)
         self._channel.send(FromWorker.READY, parts=self._server.parts(), name=self._server.name, file=loaded.file)
 
-    def _load_target(self) -> Loaded:
+    def _load_target(self, mixins: Mixins | None) -> Loaded:
         if self._settings.program:
             from srvctl.programs import program
 
@@ -71,7 +80,13 @@ class Worker:
             return loaded
         from srvctl.loader.importer import load
 
-        loaded = load(self._setup.target, self._setup.is_ready_made, self._is_stream, self._settings.set)
+        loaded = load(
+            self._setup.target,
+            self._setup.is_ready_made,
+            self._is_stream,
+            self._settings.set,
+            mixins.facade_class if mixins else None,
+        )
         log.handler_loaded(self._settings.handler, loaded.file)
         return loaded
 
@@ -119,7 +134,7 @@ class Worker:
 
     def end(self) -> None:
         """Call the hooks for the end of the service, those of them that were started. Blocks as they do."""
-        self._life.stop(self._server)
+        self._life.stop(self._server.facade)
 
     def _on_loop(self, loop: Loop) -> None:
         loop.watch(self._channel.fileno(), lambda events: self._follow_messages())

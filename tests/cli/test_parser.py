@@ -52,6 +52,7 @@ SAMPLES = {
     "socket_mode": ("0600", 0o600),
     "socket_owner": ("root:root", "root:root"),
     "set": ("a=1", (("a", "1"),)),
+    "mixin": ("mine:Rule", ("mine:Rule",)),
     "datagram_wait": ("on", True),
     "program_stderr": ("null", "null"),
     "env": ("A=b=c", (("A", "b=c"),)),
