@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+from srvctl.runtime import signals
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.supervisor.worker_process import WorkerProcess
@@ -16,6 +18,7 @@ def main() -> None:
     """Run the command line and exit with its status."""
     # Until the server takes the signals, Ctrl-C ends it as it ends any program, without a traceback of the imports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signals.restore_default_of_sigchld()
     _fill_standard_descriptors()
     gc.disable()  # nothing of what is imported is garbage, and to look for some takes 13 of 75 ms
     prestarted = _prestart_worker()

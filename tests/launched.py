@@ -209,6 +209,16 @@ def wait_until(condition, what: str, launched: Launched | None = None):  # type:
     return outcome
 
 
+def insist(launched: Launched, number: signal.Signals, text: str) -> None:
+    """Send a signal again and again until the log has `text`: one that comes too soon after another may be the same."""
+
+    def is_followed() -> bool:
+        launched.send_signal(number)
+        return text in launched.log
+
+    wait_until(is_followed, f"{text!r} in the log", launched)
+
+
 def freeze(pid: int) -> None:
     """Stop a process as a debugger does; returns when each of its threads stands, which a signal alone does not say."""
     os.kill(pid, signal.SIGSTOP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from srvctl.config.settings import Settings
@@ -9,6 +10,11 @@ from srvctl.config.settings import Settings
 
 def show(address: str, parts: list[str], handler: str, file: str, settings: Settings) -> None:
     """Write the banner to standard error."""
+    with contextlib.suppress(OSError):  # the terminal has gone
+        _print(address, parts, handler, file, settings)
+
+
+def _print(address: str, parts: list[str], handler: str, file: str, settings: Settings) -> None:
     from rich.console import Console
     from rich.panel import Panel
     from rich.table import Table

@@ -14,6 +14,7 @@ import socket
 from time import monotonic
 
 from srvctl.config.settings import TERM_SECONDS
+from srvctl.programs.guardian import Guardian
 from srvctl.programs.process_group import has_group, kill_group, terminate_group
 from srvctl.programs.program import is_shortage
 from srvctl.programs.reaper import SigchldReaper
@@ -59,6 +60,7 @@ class ProgramPool(Executor):
         self._terminating: set[int] = set()  # groups that got TERM and whose programs have ended since
         self._out_of_resources = False  # of processes or descriptors, when one was needed last
         self._failure_rate = RateLimiter()
+        self._guardian = Guardian()
 
     # --- life
 
@@ -66,6 +68,7 @@ class ProgramPool(Executor):
         super().open(loop, acceptor)
         self._stdio.open(loop, acceptor)
         self._reaper.open(loop)
+        self._guardian.open()
 
     def close(self) -> None:
         self._spawn_threads.close()
@@ -81,6 +84,7 @@ class ProgramPool(Executor):
             except ChildProcessError:
                 status = 0
             self._on_reaped(pid, status)
+        self._guardian.dismiss()
 
     def is_full(self) -> bool:
         return len(self._in_flight) + len(self._establishing) >= self.limit

@@ -161,6 +161,10 @@ def handler_loaded(handler: str, path: str) -> None:
     _event(INFO, "handler loaded", handler=handler, file=path)
 
 
+def few_descriptors(limit: int, needed: int) -> None:
+    _event(WARNING, "few descriptors", limit=limit, needed=needed)
+
+
 def program_found(program: str, path: str) -> None:
     _event(INFO, "program found", program=program, file=path)
 

@@ -16,22 +16,26 @@ _LOOKS = 20
 def kill_session(leader: int) -> None:
     """Kill every process of the session of `leader` but the leader; none when it leads no session. Does not block."""
     with contextlib.suppress(OSError):  # it is gone; no descriptor for a look
-        if os.getsid(leader) != leader:
+        if os.getsid(leader) == leader:
+            kill_members(leader, spared=leader)
+
+
+def kill_members(session: int, spared: int) -> None:
+    """Kill every process of a session but `spared`; its leader may have ended. Does not block. Raises OSError."""
+    for _ in range(_LOOKS):
+        found = _members(session, spared)
+        if not found:
             return
-        for _ in range(_LOOKS):
-            found = _members(leader)
-            if not found:
-                return
-            for pid in found:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
 
-def _members(leader: int) -> list[int]:
+def _members(leader: int, spared: int) -> list[int]:
     """Return the processes of a session that live, proc(5)."""
     found = []
     for name in os.listdir("/proc"):
-        if not name.isdecimal() or int(name) == leader:
+        if not name.isdecimal() or int(name) == spared:
             continue
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
             state, _, _, session = stat.read().rpartition(b") ")[2].split()[:4]

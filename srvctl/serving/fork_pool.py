@@ -17,6 +17,7 @@ import gc
 import os
 import socket
 
+from srvctl.runtime import signals
 from srvctl.runtime.exit_status import signal_name
 from srvctl.serving.children import ChildWatcher
 from srvctl.serving.conversation import DONE, FAILED, HANDLER_OUTCOME, RECEIVED, RECEIVED_AT, Outcome
@@ -124,6 +125,7 @@ class ForkPool(Executor):
         batch, self._to_fork = self._to_fork, []
         started, error = [], None
         flush_std_streams()  # or each process would write what is buffered
+        signals.block()
         for conversation in batch:
             try:
                 pid = os.fork()
@@ -135,6 +137,7 @@ class ForkPool(Executor):
             started.append(pid)
         else:
             self._prefork.fork()
+        signals.unblock()
         for pid, conversation in zip(started, batch, strict=False):
             self.add_child(pid, conversation)
             self.watch_child(pid)
@@ -180,6 +183,7 @@ class ForkPool(Executor):
         """Do `work` in a forked child, and end it: whatever that raises, no child returns into the parent's loop."""
         status = 1
         try:
+            signals.unblock_in_child()
             work(argument)
             status = 0
         finally:

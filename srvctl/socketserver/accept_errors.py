@@ -23,7 +23,7 @@ class AcceptFailure(Enum):
     FATAL = "the listening socket is not usable"
 
 
-_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+RESOURCE_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _FATAL = frozenset((errno.EBADF, errno.ENOTSOCK, errno.EFAULT))
 
 # EINVAL says that the socket does not listen any more. When a sibling shut down the one that is shared, it
@@ -33,7 +33,7 @@ _FATAL_WHEN_REPEATED = frozenset((errno.EINVAL,))
 
 def classify(error: OSError, *, repeated: bool = False) -> AcceptFailure:
     """Return the class of `error`; `repeated` says that the last try failed with the same one."""
-    if error.errno in _RESOURCES:
+    if error.errno in RESOURCE_ERRNOS:
         return AcceptFailure.RESOURCES
     if error.errno in _FATAL:
         return AcceptFailure.FATAL

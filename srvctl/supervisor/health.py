@@ -11,6 +11,7 @@ from time import monotonic
 from srvctl.config.settings import Settings
 from srvctl.runtime import log
 from srvctl.runtime.loop import Loop
+from srvctl.supervisor import deadline
 from srvctl.supervisor.worker_pool import WorkerPool
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.systemd import protocol as systemd
@@ -56,7 +57,7 @@ class HealthMonitor:
         for worker in self._pool.serving:
             if (silence := now - worker.last_message_at) > self._hang_timeout:
                 self.kill(worker, f"it has not answered for {silence:.1f} s")
-        self._loop.call_at(now + self._hang_timeout / 4, self._check_heartbeats)
+        deadline.call_at(self._loop, now + self._hang_timeout / 4, self._check_heartbeats)
 
     def kill(self, worker: WorkerProcess, why: str, after_seconds: float = LAST_STACKS_SECONDS) -> None:
         """Have a worker log its stacks, then kill it, `after_seconds` later."""

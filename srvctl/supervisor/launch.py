@@ -99,7 +99,7 @@ def _listening(settings: Settings, state: dict[str, Any] | None = None) -> Itera
     """Install the signals' handlers and open the listener, or adopt it; undo both at the end. Raises `LaunchError`."""
     try:
         with contextlib.ExitStack() as undo:
-            signals = Signals()
+            signals = Signals(bool(state and state.get("ignores_hangup")))
             # Before the socket is bound: after that a signal has something to clean up.
             signals.install()
             undo.callback(signals.restore)

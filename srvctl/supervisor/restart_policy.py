@@ -6,10 +6,14 @@ each replacement waits, twice as long as the one before, up to a second (promise
 
 from __future__ import annotations
 
+from time import monotonic
+
 # A worker that lived longer did not die of the code that it loaded: the count of its slot starts again.
 CRASH_WINDOW_SECONDS = 10.0
 IMMEDIATE_RESTARTS = 5
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
+# How long starts are tried while no worker serves.
+TRY_SECONDS = 10.0
 
 
 def failures_after_death(failures: int, age: float) -> int:
@@ -26,11 +30,15 @@ def pause(failures: int) -> float:
 
 
 class StartLimit:
-    """The limit of starts that fail in a row, in any slot (``--start-limit``)."""
+    """The limit of starts that fail in a row, in any slot (``--start-limit``), and a time for which they are tried.
+
+    The time is there because files that are being replaced, and a shortage of processes, are over in seconds, and the
+    first few starts take no more than tenths of one.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._failures = 0
+        self._failures, self._first_failure_at = 0, 0.0
 
     def record_ready(self) -> None:
         """Start counting again: a worker became ready."""
@@ -38,9 +46,11 @@ class StartLimit:
 
     def record_failure(self) -> None:
         """Count a worker that never became ready."""
+        if not self._failures:
+            self._first_failure_at = monotonic()
         self._failures += 1
 
     @property
     def is_reached(self) -> bool:
-        """Whether as many starts in a row as are allowed have failed: a crash loop."""
-        return self._failures >= self._limit
+        """Whether as many starts in a row as are allowed have failed, for as long as they are tried: a crash loop."""
+        return self._failures >= self._limit and monotonic() - self._first_failure_at >= TRY_SECONDS

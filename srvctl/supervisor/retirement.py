@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from srvctl.runtime import log
+from srvctl.supervisor import deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Retirement:
         """Kill a worker that drains already when it is late."""
         self._workers.add(worker)
         due = monotonic() + self._graceful_seconds + self._grace_seconds
-        self._loop.call_at(due, lambda: self._kill_late(worker))
+        deadline.call_at(self._loop, due, lambda: self._kill_late(worker))
 
     def kill(self, worker: WorkerProcess) -> None:
         """End a worker that has not served; its exit comes next."""

@@ -5,12 +5,16 @@ It never imports the handler. The process around it, with its signals, is `srvct
 
 from __future__ import annotations
 
+import os
 from time import monotonic
 
 from srvctl.errors import ExitStatus, LaunchError, LoadError
 from srvctl.runtime import log
 from srvctl.runtime.lifecycle import Event, Lifecycle, State
+from srvctl.socketserver.accept_errors import RESOURCE_ERRNOS
+from srvctl.supervisor import deadline
 from srvctl.supervisor.health import HealthMonitor
+from srvctl.supervisor.restart_policy import TRY_SECONDS
 from srvctl.supervisor.stats import StateReport, log_state
 from srvctl.supervisor.worker_pool import KILL_GRACE_SECONDS, WorkerPool
 from srvctl.supervisor.worker_process import WorkerProcess
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
     from srvctl.runtime.loop import Loop
     from srvctl.supervisor.events import ServiceEvents
     from srvctl.worker.protocol import WorkerSetup
+
+
+# What a worker reports when the system is out of something, which passes.
+_SHORTAGES = frozenset(os.strerror(number) for number in RESOURCE_ERRNOS)
 
 
 class Service:
@@ -84,8 +92,8 @@ class Service:
         if not self.settings.fd_store:  # a listener that the service manager keeps must stay as it is
             self.listener.block_new_peers()
         self.listener.close()
-        deadline = monotonic() + self.settings.graceful_timeout + self._grace_seconds
-        self._loop.call_at(deadline, self._kill_late_workers)
+        due = monotonic() + self.settings.graceful_timeout + self._grace_seconds
+        deadline.call_at(self._loop, due, self._kill_late_workers)
         self.pool.drain()
 
     def stop_now(self) -> None:
@@ -180,13 +188,20 @@ class Service:
             self._events.on_reloaded(self, failure)
 
     def on_death(self, worker: WorkerProcess) -> bool:
-        if worker.failure and worker.failure["status"] == ExitStatus.OSERR:
-            self._fail(_reported(worker.failure))
-            return False
-        return True
+        """Return whether a worker that served is to be replaced: not when the listener cannot be accepted on any more.
+
+        A worker that is short of something, or whose fault is its own while others serve, is replaced.
+        """
+        failure = worker.failure
+        if failure is None or failure["status"] != ExitStatus.OSERR:
+            return True
+        if failure["why"] in _SHORTAGES or self.pool.serving:
+            return True
+        self._fail(_reported(failure))
+        return False
 
     def on_crash_loop(self, reason: str) -> None:
-        why = f"{self.settings.start_limit} tries in a row failed; the last one: {reason}"
+        why = f"the starts of {TRY_SECONDS:g} s failed; the last one: {reason}"
         self._fail(_cannot("keep", "a worker", why))
 
     def on_drained(self, worker: WorkerProcess) -> None:

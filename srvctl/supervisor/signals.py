@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 
+from srvctl.supervisor.terminal import Terminal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,7 +32,10 @@ class Signals:
     the signals themselves; Python calls it at least once for each number.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ignores_hangup: bool = False) -> None:
+        """`ignores_hangup` says that the program before this one was started with SIGHUP ignored, as nohup(1) does."""
+        self._terminal = Terminal()
+        self.ignores_hangup = ignores_hangup or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         self._received: list[signal.Signals] = []
         self._read, self._write = socket.socketpair()
         self._read.setblocking(False)
@@ -38,6 +43,10 @@ class Signals:
 
     def fileno(self) -> int:
         return self._read.fileno()
+
+    def is_hangup(self) -> bool:
+        """Tell, of a SIGHUP, whether it came because the terminal has gone."""
+        return self._terminal.has_gone()
 
     def install(self) -> None:
         """Receive them from now on; for the main thread only."""

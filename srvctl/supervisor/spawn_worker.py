@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import srvctl
@@ -22,27 +23,27 @@ _SCRIPT = (
     "from srvctl.worker.main import main\n"
     "gc.freeze()\n"
     "gc.enable()\n"
-    "main(int(sys.argv[2]), int(sys.argv[3]))\n"
+    "main(*map(int, sys.argv[2:]))\n"
 )
 
 
-def spawn_worker(control: int, stacks: int, is_session: bool) -> int:
+def spawn_worker(control: int, stacks: int, lifeline: int, is_session: bool) -> int:
     """Start the interpreter of a worker; return its process id. Raises OSError.
 
-    The child keeps the descriptors `control` and `stacks`, which stay the caller's here, and the first three. It leads
-    a process group, with `is_session` also a session. Its signals have their default actions, even if this process was
-    started with some of them ignored or blocked.
+    The child keeps the descriptors `control`, `stacks` and `lifeline`, which stay the caller's here, and the first
+    three. It leads a process group, with `is_session` also a session. Its signals have their default actions, even if
+    this process was started with some of them ignored or blocked.
     """
     root = os.path.dirname(os.path.dirname(os.path.abspath(srvctl.__file__)))
     actions: list[Any] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
     # A descriptor that is duplicated onto itself stays open over the exec, posix_spawn(3).
-    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, stacks)]
+    actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, stacks, lifeline)]
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-c", _SCRIPT, root, str(control), str(stacks)],
+        [sys.executable, "-P", "-c", _SCRIPT, root, str(control), str(stacks), str(lifeline)],
         systemd.without_private(),
         file_actions=actions,
         setsigmask=(),
-        setsigdef=SIGNALS,
+        setsigdef=(*SIGNALS, signal.SIGCHLD),
         **({"setsid": True} if is_session else {"setpgroup": 0}),
     )

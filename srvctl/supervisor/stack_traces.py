@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # A worker writes stacks in pieces: they are logged this long after the first one came.
 PAUSE_SECONDS = 0.15
+# A worker may write without end, to a pipe of 64 kB: what is read in one turn of the loop, and what is kept.
+_READS, _LONGEST_TEXT = 4, 512 * 1024
 
 
 class StackTraces:
@@ -38,11 +40,12 @@ class StackTraces:
             self._timer = loop.call_at(monotonic() + PAUSE_SECONDS, self._log)
 
     def _read(self) -> bool:
-        """Read what has come; return false at the end of file."""
+        """Read what has come, a bounded part of it; return false at the end of file."""
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.fd, 65536):
-                self._text += data.decode(errors="replace")
-            return False
+            for _ in range(_READS):
+                if not (data := os.read(self.fd, 65536)):
+                    return False
+                self._text = (self._text + data.decode(errors="replace"))[:_LONGEST_TEXT]
         return True
 
     def _log(self) -> None:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from srvctl.worker.protocol import WorkerSetup
 
 
+# A second TERM or INT within this time is the same stop: timeout(1) signals its child and then the process group, and a
+# process group gets a Ctrl-C of its own besides what a wrapper passes on.
+SAME_STOP_SECONDS = 0.1
+
+
 class Supervisor:
     """Run a service on `listener` until a signal stops it.
 
@@ -77,7 +82,7 @@ class Supervisor:
                 loop.watch(self._signals.fileno(), lambda events: self._follow_signals())
                 begin()
                 # While the workers load: it reads the times of all of srvctl's own files, which takes 1 ms.
-                self._upgrade = Upgrade(loop, self._service.hand_over, self._on_upgrade_failed)
+                self._upgrade = Upgrade(loop, self._hand_over, self._on_upgrade_failed)
                 loop.run()
         finally:
             self._service.kill()
@@ -87,6 +92,11 @@ class Supervisor:
     def _end(self, outcome: Exception | None) -> None:
         self._outcome = outcome
         self.loop.stop()
+
+    def _hand_over(self) -> dict[str, Any] | None:
+        """Return what the new program takes over, or None when that is not possible now."""
+        state = self._service.hand_over()
+        return state and state | {"ignores_hangup": self._signals.ignores_hangup}
 
     # --- what the service reports
 
@@ -117,7 +127,9 @@ class Supervisor:
 
     def _follow(self, number: signal.Signals) -> None:
         state = self._service.life.state
-        if number in STOPPING:
+        if number == signal.SIGHUP and self._signals.is_hangup():
+            self._hang_up(state)
+        elif number in STOPPING:
             self._stop(number, state)
         elif state is not State.SERVING:
             log.signal_ignored(number.name, f"the server is {state.value}")
@@ -130,12 +142,20 @@ class Supervisor:
                 signal.SIGTTOU: self._service.remove_worker,
             }[number]()
 
+    def _hang_up(self, state: State) -> None:
+        """Stop, since the terminal has gone; unless this process was started not to mind that."""
+        if self._signals.ignores_hangup:
+            log.signal_ignored("SIGHUP", "the terminal has gone, and the signal was ignored at the start")
+        else:
+            self._stop(signal.SIGHUP, state)
+
     def _stop(self, number: signal.Signals, state: State) -> None:
         if state is State.BOUND:
             self._end(StoppedBeforeReady(number))
         elif state is State.DRAINING:
-            log.hurrying(number.name)
-            self._service.stop_now()
+            if number == signal.SIGQUIT or monotonic() - self._drain_started_at >= SAME_STOP_SECONDS:
+                log.hurrying(number.name)
+                self._service.stop_now()
         elif state is State.SERVING:
             self._drain(number)
 

@@ -8,14 +8,14 @@ its own, shows that it accepts the same command line. If it fails, the old progr
 from __future__ import annotations
 
 import contextlib
-import marshal
 import os
 import signal
 import sys
 from time import monotonic
 
 import srvctl
-from srvctl.runtime import log
+from srvctl.errors import UsageError
+from srvctl.runtime import log, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,14 +28,24 @@ if TYPE_CHECKING:
 # the first is removed from the environment when it is read, and a preflight starts no worker.
 HANDED_OVER, PREFLIGHT = "SRVCTL_HANDED_OVER", "SRVCTL_REHEARSAL"
 PREFLIGHT_TIMEOUT_SECONDS = 30.0
+# What the memory for the state is called, memfd_create(2).
+_MEMORY_NAME = "srvctl"
 # Nothing is handed over during a rollout, which takes a second as a rule.
 RETRY_SECONDS = 0.1
 
 
 def fingerprint() -> tuple[tuple[str, int, int], ...]:
-    """Return names, sizes and times of srvctl's own files, to compare with those of another time."""
+    """Return names, sizes and times of srvctl's own files, to compare with those of another time.
+
+    Raises OSError when it cannot look: a directory that cannot be opened for want of a descriptor has not changed.
+    """
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
     files_found = []
-    for directory, _, files in os.walk(os.path.dirname(os.path.abspath(srvctl.__file__))):
+    for directory, _, files in os.walk(os.path.dirname(os.path.abspath(srvctl.__file__)), onerror=fail):
         for file in files:
             if file.endswith(".py"):
                 with contextlib.suppress(OSError):  # it was removed this moment: that is a change, too
@@ -45,8 +55,18 @@ def fingerprint() -> tuple[tuple[str, int, int], ...]:
 
 
 def is_preflight() -> bool:
-    """Tell whether this process is a preflight, which reads its command line, imports all it needs, and exits."""
-    return PREFLIGHT in os.environ
+    """Tell whether this process is a preflight, which reads its command line, imports all it needs, and exits.
+
+    The variable is believed when the parent process runs the same command line: so nobody else's makes a server that
+    serves nothing.
+    """
+    if PREFLIGHT not in os.environ:
+        return False
+    try:
+        with open("/proc/self/cmdline", "rb") as own, open(f"/proc/{os.getppid()}/cmdline", "rb") as parents:
+            return own.read() == parents.read()
+    except OSError:  # no /proc: nothing can be told
+        return True
 
 
 def exec_new(state: dict[str, Any]) -> None:
@@ -55,8 +75,8 @@ def exec_new(state: dict[str, Any]) -> None:
     Signals are blocked until the new program has installed its handlers: the default action of SIGTERM would end it,
     with the socket's file in place and its workers running.
     """
-    memory = os.memfd_create("srvctl", 0)
-    os.write(memory, marshal.dumps(state, 2))
+    memory = os.memfd_create(_MEMORY_NAME, 0)
+    os.write(memory, wire.dumps(state))
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         os.execve(sys.executable, _command(), os.environ | {HANDED_OVER: str(memory)})
@@ -67,13 +87,25 @@ def exec_new(state: dict[str, Any]) -> None:
 
 
 def inherited_state() -> dict[str, Any] | None:
-    """Return the state that the program before this one handed over, or None. To be called once."""
+    """Return the state that the program before this one handed over, or None. To be called once.
+
+    Raises `UsageError` when the variable names anything but memory that such a program has written.
+    """
     number = os.environ.pop(HANDED_OVER, None)
     if number is None:
         return None
-    with open(int(number), "rb") as memory:
-        memory.seek(0)
-        state: dict[str, Any] = marshal.loads(memory.read())
+    try:
+        fd = int(number)
+        if not os.readlink(f"/proc/self/fd/{fd}").startswith(f"/memfd:{_MEMORY_NAME}"):
+            raise ValueError
+        with open(fd, "rb") as memory:
+            memory.seek(0)
+            state: dict[str, Any] = wire.loads(memory.read())
+        if not isinstance(state, dict) or not {"listener", "workers"} <= state.keys():
+            raise ValueError
+    except (OSError, ValueError):
+        why = "it is srvctl's own, for an upgrade in place; unset it"
+        raise UsageError("use", f"variable {HANDED_OVER}={number!r}", why) from None
     return state
 
 
@@ -103,16 +135,20 @@ class Upgrade:
 
     def begin(self) -> bool:
         """Start a preflight if the files have changed; return whether one is under way. Does not block."""
-        if self._preflight or fingerprint() == self._fingerprint:
-            return bool(self._preflight)
+        if self._preflight:
+            return True
         try:
-            pid = _start_preflight()
+            if fingerprint() == self._fingerprint:
+                return False
+        except OSError:  # whether anything has changed will show in the next reload
+            return False
+        try:
+            pid, pidfd = _start_preflight()
         except OSError as error:
             log.upgrade_failed(error.strerror or "")
             return False
         log.upgrading()
         self._preflight, self._has_exited = pid, False
-        pidfd = os.pidfd_open(pid)
         self._loop.watch(pidfd, lambda events: self._on_exit(pid, pidfd))
         self._loop.call_at(monotonic() + PREFLIGHT_TIMEOUT_SECONDS, lambda: self._on_timeout(pid))
         return True
@@ -149,8 +185,17 @@ class Upgrade:
         self._on_failed()
 
 
-def _start_preflight() -> int:
-    """Start the new program on the same command line, as a preflight; return its process id. Raises OSError."""
+def _start_preflight() -> tuple[int, int]:
+    """Start the new program on the same command line, as a preflight; return its process id and pidfd.
+
+    Raises OSError.
+    """
     environment = os.environ | {PREFLIGHT: "1"}
     actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
-    return os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)
+    pid = os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)
+    try:
+        return pid, os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

@@ -157,10 +157,10 @@ class WorkerPool:
         for slot in self.slots:
             slot.cancel_retry()
         for worker in list(self):
-            if worker.is_in_service:
-                worker.drain(self._graceful_seconds, keep_queue=worker in self.retiring)
-            else:
+            if not worker.is_in_service:
                 worker.kill()
+            elif worker not in self.retiring:  # those drain already, and a second word would mean "now"
+                worker.drain(self._graceful_seconds, keep_queue=False)
         if not list(self):
             self._events.on_all_exited()
 

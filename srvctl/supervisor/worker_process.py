@@ -8,9 +8,10 @@ import signal
 import socket
 from time import monotonic
 
-from srvctl.runtime import exit_status
-from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
+from srvctl.runtime import exit_status, log
+from srvctl.runtime.channel import LAST_STACKS, BadMessage, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
+from srvctl.supervisor import deadline
 from srvctl.supervisor.spawn_worker import spawn_worker
 from srvctl.supervisor.stack_traces import StackTraces
 from srvctl.supervisor.worker_state import TRANSITIONS, WorkerEvent, WorkerState, next_state
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.listener.listener import Listener
-    from srvctl.runtime.loop import Loop, Timer
+    from srvctl.runtime.loop import Loop
+    from srvctl.supervisor.deadline import DeadlineTimer
     from srvctl.supervisor.events import WorkerEvents
     from srvctl.worker.protocol import WorkerSetup
 
@@ -36,15 +38,17 @@ _EVENTS = {FromWorker.READY: WorkerEvent.READY, FromWorker.DRAINED: WorkerEvent.
 class WorkerProcess:
     """A worker that was started by this supervisor, or by the one before it.
 
-    Owns three descriptors until the process has been reaped: `pidfd`, the channel, and the pipe of stack traces. After
-    `attach` a loop watches them, and `events` is notified.
+    Owns four descriptors until the process has been reaped: `pidfd`, the channel, the pipe of stack traces, and the
+    lifeline (`srvctl.runtime.lifeline`), which is -1 for a worker of srvctl 0.1. After `attach` a loop watches the
+    first three, and `events` is notified.
 
     The process leads a process group: what it forks and what its handler starts can be ended with it. A worker that
     runs programs leads a session, because they are in process groups of their own.
     """
 
-    def __init__(self, pid: int, pidfd: int, stacks: int, channel: Channel, state: WorkerState) -> None:
+    def __init__(self, pid: int, pidfd: int, stacks: int, lifeline: int, channel: Channel, state: WorkerState) -> None:
         self.pid, self.pidfd, self.channel, self.state = pid, pidfd, channel, state
+        self._lifeline = lifeline
         self._stacks = StackTraces(pid, stacks)
         self.started_at = self.last_message_at = monotonic()
         self.info: dict[str, Any] = {}  # how it describes itself when it is ready
@@ -54,7 +58,7 @@ class WorkerProcess:
         self.cut = 0  # how many conversations it cut, known when it has ended
         self._loop: Loop | None = None
         self._events: WorkerEvents
-        self._load_timer: Timer | None = None
+        self._load_timer: DeadlineTimer | None = None
 
     # --- its start, and its way from one supervisor to the next
 
@@ -73,12 +77,15 @@ class WorkerProcess:
                 always.callback(os.close, their_stacks)
                 os.set_blocking(stacks, False)
                 os.set_blocking(their_stacks, False)  # stacks that do not fit are lost; the worker never blocks
-                pid = spawn_worker(theirs.fileno(), their_stacks, is_session)
+                their_lifeline, lifeline = os.pipe()
+                on_failure.callback(os.close, lifeline)
+                always.callback(os.close, their_lifeline)
+                pid = spawn_worker(theirs.fileno(), their_stacks, their_lifeline, is_session)
             on_failure.callback(os.waitpid, pid, 0)
             on_failure.callback(os.kill, pid, signal.SIGKILL)
             pidfd = os.pidfd_open(pid)
             on_failure.pop_all()
-        return cls(pid, pidfd, stacks, channel, WorkerState.STARTED)
+        return cls(pid, pidfd, stacks, lifeline, channel, WorkerState.STARTED)
 
     def configure(self, setup: WorkerSetup, listener: Listener) -> None:
         """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
@@ -102,14 +109,16 @@ class WorkerProcess:
 
         The names are those that srvctl 0.1 wrote and read.
         """
-        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno()):
-            os.set_inheritable(fd, True)
+        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno(), self._lifeline):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
         return {
             "protocol": _PROTOCOL,
             "pid": self.pid,
             "pidfd": self.pidfd,
             "stacks": self._stacks.fd,
             "channel": self.channel.fileno(),
+            "lifeline": self._lifeline,
             "began": self.started_at,
             "ready": self.info,
             "figures": self.stats,
@@ -119,11 +128,14 @@ class WorkerProcess:
     @classmethod
     def adopt(cls, handed_over: dict[str, Any]) -> WorkerProcess:
         """Return the worker that `hand_over` described; it serves."""
-        for name in ("pidfd", "stacks", "channel"):
-            os.set_inheritable(handed_over[name], False)
+        lifeline = handed_over.get("lifeline", -1)
+        for fd in (handed_over["pidfd"], handed_over["stacks"], handed_over["channel"], lifeline):
+            if fd >= 0:
+                os.set_inheritable(fd, False)
         translation = () if "protocol" in handed_over else (to_0_1, from_0_1)
         channel = Channel(socket.socket(fileno=handed_over["channel"]), FromWorker, *translation)
-        worker = cls(handed_over["pid"], handed_over["pidfd"], handed_over["stacks"], channel, WorkerState.SERVING)
+        descriptors = handed_over["pidfd"], handed_over["stacks"], lifeline
+        worker = cls(handed_over["pid"], *descriptors, channel, WorkerState.SERVING)
         worker.started_at = handed_over["began"]
         worker.info, worker.stats = handed_over["ready"], handed_over["figures"]
         return worker
@@ -138,7 +150,7 @@ class WorkerProcess:
     def limit_loading(self, seconds: float, on_timeout: Callable[[], None]) -> None:
         """Call `on_timeout` if it is not ready, and has not ended, `seconds` after it was configured."""
         assert self._loop is not None
-        self._load_timer = self._loop.call_at(self.started_at + seconds, on_timeout)
+        self._load_timer = deadline.call_at(self._loop, self.started_at + seconds, on_timeout)
 
     # --- its state
 
@@ -238,6 +250,8 @@ class WorkerProcess:
             self._loop.unwatch(self.channel.fileno())
         self._stacks.close()
         os.close(self.pidfd)
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
         self.channel.close()
 
     # --- what it says
@@ -251,6 +265,12 @@ class WorkerProcess:
                 self._events.handle_message(self, message)
         except ChannelClosed:
             self._loop.unwatch(self.channel.fileno())  # its exit comes next
+        except BadMessage as error:
+            self._loop.unwatch(self.channel.fileno())
+            if not self.kill_reason:
+                self.kill_reason = f"it sent what is no message: {error}"
+                log.worker_killed(self.pid, self.kill_reason)
+            self.kill()
 
     def _keep(self, message: FromWorker, values: dict[str, Any]) -> None:
         self.last_message_at = monotonic()

@@ -14,9 +14,12 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 LISTEN_FDS_START = 3
+
+# A number of descriptors of more digits is none.
+_MOST_DIGITS = 9
 
 # FDNAME= of our listening socket in the descriptor store of systemd.
 STORED = "srvctl-listener"
@@ -39,15 +42,34 @@ def is_private(name: str) -> bool:
     return name in PRIVATE_VARIABLES or name.startswith(("LISTEN_", "WATCHDOG_"))
 
 
-def listen_descriptors(environ: Mapping[str, str] = os.environ) -> dict[int, str]:
-    """Return the names of the descriptors that were passed to this process, by number."""
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def listen_descriptors(
+    environ: Mapping[str, str] = os.environ, is_open: Callable[[int], bool] = _is_open
+) -> dict[int, str]:
+    """Return the names of the descriptors that were passed to this process, by number.
+
+    The first that is not open ends them, whatever LISTEN_FDS says: sd_listen_fds(3) fails there.
+    """
     if environ.get("LISTEN_PID") != str(os.getpid()):
         return {}
     count = environ.get("LISTEN_FDS", "")
-    if not count.isdecimal():
+    if not (count.isascii() and count.isdecimal() and len(count) <= _MOST_DIGITS):
         return {}
     names = environ.get("LISTEN_FDNAMES", "").split(":")
-    return {LISTEN_FDS_START + n: names[n] if n < len(names) and names[n] else "unknown" for n in range(int(count))}
+    passed = {}
+    for n in range(int(count)):
+        fd = LISTEN_FDS_START + n
+        if not is_open(fd):
+            break
+        passed[fd] = names[n] if n < len(names) and names[n] else "unknown"
+    return passed
 
 
 def without_private(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -77,7 +99,7 @@ def notify(
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float:
     """Return the seconds within which systemd expects a WATCHDOG=1, sd_watchdog_enabled(3), or 0 without a watchdog."""
     usec, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
-    if not usec.isdecimal() or (pid and pid != str(os.getpid())):
+    if not (usec.isascii() and usec.isdecimal() and len(usec) < 20) or (pid and pid != str(os.getpid())):
         return 0.0
     return int(usec) / 1e6
 

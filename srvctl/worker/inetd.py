@@ -15,6 +15,7 @@ from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
 from srvctl.loader.importer import Loaded, load
 from srvctl.net.address import unmapped
+from srvctl.runtime import signals
 from srvctl.serving.connection import Connection, StreamSource
 from srvctl.serving.conversation import METER_ITEMS, Conversation
 from srvctl.serving.server import Server
@@ -146,14 +147,11 @@ def _load_program(settings: Settings) -> Loaded:
 
 def _take_signals(server: Server, loop: Loop) -> None:
     """Have TERM and INT drain `server`; a child that serves leaves that to its parent, as a worker's does."""
-    own = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == own:
-            loop.call_soon(lambda: _drain(server))
-            loop.wake()
-            server.interrupt()
+        loop.call_soon(lambda: _drain(server))
+        loop.wake()
+        server.interrupt()
 
-    for number in _STOPPING:
-        signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, lambda number, frame: server.interrupt() and None)
+    signals.handle((number, stop) for number in _STOPPING)
+    signals.handle([(signal.SIGALRM, lambda number, frame: server.interrupt() and None)])

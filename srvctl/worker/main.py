@@ -12,21 +12,25 @@ import socket
 import sys
 
 from srvctl.errors import LaunchError
+from srvctl.runtime import lifeline
 from srvctl.runtime.channel import Channel, ChannelClosed
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from srvctl.worker.worker import Worker
 
 
-def main(control: int, stacks: int) -> None:
+def main(control: int, stacks: int, supervisor: int) -> None:
     """Run a worker on the channel whose descriptor is `control`; returns when it has drained.
 
-    It writes stacks of its threads to the descriptor `stacks`. The listener comes by the channel before the setup,
+    It writes stacks of its threads to the descriptor `stacks`, and `supervisor` is the end of a pipe that lasts as long
+    as the supervisor. The listener comes by the channel before the setup,
     because the supervisor may still be reading its command line. Exits the process on a failure.
     """
-    os.set_inheritable(control, False)
-    os.set_inheritable(stacks, False)
+    for fd in (control, stacks, supervisor):
+        os.set_inheritable(fd, False)
     sock = socket.socket(fileno=control)
-    _close_others({0, 1, 2, control, stacks})
+    _close_others({0, 1, 2, control, stacks, supervisor})
+    if os.getsid(0) != os.getpid():
+        lifeline.arm(supervisor)
     try:
         listener = _receive_listener(sock)
         channel = Channel(sock, ToWorker)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from srvctl.errors import ExitStatus
 from srvctl.runtime.channel import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+# A count or an amount of bytes that no process reaches.
+_LARGEST_FIGURE = 2**63
 
 
 class WorkerSetup(
@@ -57,6 +62,20 @@ class FromWorker(Message):
     RECYCLE = "recycle", "why"  # it asks for a successor
     NOT_ACCEPTING = "draining"  # its drain has begun: it takes nothing more from the backlog
     DRAINED = "drained", "stats"  # it is done; the process ends next
+
+    @classmethod
+    def is_valid(cls, name: str, value: Any) -> bool:
+        """Tell whether a worker may send `value` as `name`: it runs code that may have been taken over."""
+        if name == "stats":
+            return isinstance(value, dict) and all(
+                isinstance(key, str) and isinstance(figure, int) and 0 <= figure < _LARGEST_FIGURE
+                for key, figure in value.items()
+            )
+        if name == "parts":
+            return isinstance(value, list) and all(isinstance(part, str) for part in value)
+        if name == "status":
+            return value in tuple(ExitStatus)
+        return isinstance(value, str)
 
 
 # A worker that srvctl 0.1 started speaks of the same things by other words.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import _socket
 import contextlib
 import faulthandler
@@ -11,21 +10,24 @@ import signal
 import socket
 import sys
 from functools import partial
+from io import FileIO
 from time import monotonic
 
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
-from srvctl.runtime import log
+from srvctl.runtime import log, signals
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
 from srvctl.serving.server import Server
 from srvctl.worker.assemble import assemble, load_mixins
+from srvctl.worker.descriptor_limit import raise_soft_limit
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
 from srvctl.worker.service_life import ServiceLife, owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
@@ -44,7 +46,8 @@ class Worker:
     """The worker in this process. Owns the channel, and the listener until its server does."""
 
     def __init__(self, channel: Channel, setup: WorkerSetup, listener: socket.socket, stacks: int) -> None:
-        self._channel, self._setup, self._listener, self._stacks = channel, setup, listener, stacks
+        self._channel, self._setup, self._listener = channel, setup, listener
+        self._stacks = FileIO(stacks, "wb")  # which `close` closes once
         self._settings = Settings.from_wire(setup.settings)
         self._line_writer = log.configure(setup.log_style, setup.log_threshold)
         self._recycle_policy = RecyclePolicy(self._settings)
@@ -58,6 +61,8 @@ class Worker:
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
         limit = share(self._settings.max_connections, self._setup.index, self._setup.count)
+        if (lacking := raise_soft_limit(limit)) and self._setup.index == 0:
+            log.few_descriptors(*lacking)
         self._server = assemble(
             self._settings,
             limit,
@@ -91,13 +96,9 @@ class Worker:
         return loaded
 
     def _handle_signals(self) -> None:
-        """Leave stopping to the supervisor: a service manager may send TERM to every process of the service.
-
-        The handler does nothing. SIG_IGN would be inherited by programs that the user's code executes.
-        """
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, _do_nothing)
-        signal.signal(signal.SIGUSR2, self._write_stacks)
+        """Leave stopping to the supervisor: a service manager may send TERM to every process of the service."""
+        signals.handle((number, signals.do_nothing) for number in signals.FOR_SUPERVISOR)
+        signals.handle([(signal.SIGUSR2, self._write_stacks)])
         # This one also works where no bytecode runs any more. It reads frames that may be half made, and can crash (in
         # storms of signals it did, 3.11.7). So it is for workers that are killed next.
         faulthandler.register(LAST_STACKS, file=self._stacks, all_threads=True)
@@ -144,8 +145,7 @@ class Worker:
         if self._setup.reports_stats or self._recycle_policy.is_enabled:
             self._server.on_change = lambda: self._on_change(loop)
         if self._settings.model == "sync" and not self._settings.program:
-            signal.signal(signal.SIGALRM, self._on_interrupt)
-            signal.signal(signal.SIGIO, self._on_interrupt)
+            signals.handle([(signal.SIGALRM, self._on_interrupt), (signal.SIGIO, self._on_interrupt)])
             self._channel.raise_signal(signal.SIGIO)
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -183,11 +183,10 @@ class Worker:
         Only functions written in C are called there: Python code that a child runs for the first time makes it copy a
         dozen pages, which would be a third of the cost of a fork.
         """
-        calls = [
+        calls: list[Callable[[], object]] = [
             partial(_close, self._channel.socket),
-            partial(_signal.signal, int(signal.SIGUSR2), _signal.SIG_DFL),
             partial(faulthandler.unregister, int(LAST_STACKS)),
-            partial(os.close, self._stacks),
+            self._stacks.close,  # once: the number may be another file's when a child of a child is forked
         ]
         if self._is_stream:
             calls.append(partial(_close, self._server.socket))
@@ -241,7 +240,3 @@ class Worker:
 def share(whole: int, index: int, count: int) -> int:
     """Return the part of `whole` for number `index` of `count` workers; the parts of all add up to it."""
     return whole // count + (index < whole % count)
-
-
-def _do_nothing(number: int, frame: FrameType | None) -> None:
-    pass

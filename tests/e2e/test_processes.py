@@ -91,11 +91,11 @@ def test_a_handler_runs_in_a_lean_process_of_its_own(
     log = os.readlink(f"/proc/{server.pid}/fd/2")
     assert [held.pop(fd) for fd in ("0", "1", "2")] == ["/dev/null", log, log]
     kinds = sorted(target.split("[")[0] for target in held.values())
-    # A child has its connection; the worker has its listener, its channel, its loop, and a pipe for its stacks too, and
-    # where threads wait for requests they do so at a gate.
+    # A child has its connection and the lifeline; the worker has its listener, its channel, its loop, and a pipe for
+    # its stacks too, and where threads wait for requests they do so at a gate.
     loops = {"--fork": 0, "--threads": 2, "--sync": 1}[model]
     rest = [] if model == "--fork" else ["pipe:", "socket:", "socket:"]
-    assert kinds == sorted(["anon_inode:", "anon_inode:"] * loops + rest + ["socket:"]), held
+    assert kinds == sorted(["anon_inode:", "anon_inode:"] * loops + rest + ["socket:", "pipe:"]), held
 
 
 @by_model
@@ -149,10 +149,10 @@ def test_workers_that_keep_dying_end_the_server(launch: Launch, place: Path) -> 
     os.kill(server.worker, signal.SIGKILL)
     assert server.wait() == 70, server.log
     assert server.log.splitlines()[-1].startswith(
-        "srvctl: error: cannot keep a worker: 5 tries in a row failed; the last one: "
+        "srvctl: error: cannot keep a worker: the starts of 10 s failed; the last one: "
     )
     assert "AssertionError" in server.log.splitlines()[-1]
-    assert server.log.count("worker died") == 5
+    assert server.log.count("worker died") >= 5
     assert not (place / "socket").exists()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from srvctl.programs import guardian
 from tests.launched import Launched, children_of, wait_until
 
 MODELS = ("--sync", "--threads", "--fork")
@@ -116,11 +117,20 @@ def as_somebody_else(*capabilities: str) -> tuple[str, ...]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the children of process `pid`, theirs, and so on."""
+    """Return the children of process `pid`, theirs, and so on; without the guardian of programs."""
     found = []
     for child in children_of(pid):
-        found += [child, *descendants(child)]
+        if not is_guardian(child):
+            found += [child, *descendants(child)]
     return found
+
+
+def is_guardian(pid: int) -> bool:
+    """Tell whether a process is the guardian of a worker's programs."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == guardian.NAME
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def stat_of(pid: int) -> list[str]:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.launched import descriptors, wait_until
+from tests.launched import descriptors, insist, wait_until
 from tests.promises.faults import (
     MODELS,
     ask,
@@ -90,7 +90,8 @@ def test_a_second_signal_is_now(launch, model, second):
         family = descendants(server.pid)
         server.send_signal(signal.SIGTERM)
         server.wait_for_log("stopping signal=SIGTERM")
-        assert server.stop(second) == 75
+        insist(server, second, "stopping now")
+        assert server.wait() == 75
     assert all(map(is_gone, family))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import signal
@@ -14,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from srvctl.runtime.channel import Channel, ChannelClosed, Message
+from srvctl.runtime import wire
+from srvctl.runtime.channel import BadMessage, Channel, ChannelClosed, Message
 
 
 class Word(Message):
@@ -23,9 +23,16 @@ class Word(Message):
     HELLO = "hello"
     TEXT = "text", "text"
     PAIR = "pair", "left", "right"
+    NUMBER = "number", "number"
+
+    @classmethod
+    def is_valid(cls, name: str, value: object) -> bool:
+        return name != "number" or (isinstance(value, int) and value >= 0)
 
 
-plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+plain = (
+    st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.floats(allow_nan=False) | st.text() | st.binary()
+)
 
 
 @pytest.fixture
@@ -54,30 +61,48 @@ def test_a_message_carries_what_it_says(ends: tuple[Channel, Channel], values: d
         ends[0].send(Word.PAIR, **values)
 
 
+def test_a_message_of_another_version_is_skipped(ends: tuple[Channel, Channel]) -> None:
+    """The next one is read all the same."""
+    ours, other = ends
+    ours.socket.send(wire.dumps(("unknown", {})))
+    ours.send(Word.HELLO)
+    assert other.receive() == (Word.HELLO, {})
+
+
 @pytest.mark.parametrize(
     "packet",
     [
         b"what a handler wrote to the wrong descriptor",
-        marshal.dumps(("unknown", {})),
-        marshal.dumps(("pair", {"left": 1})),
-        marshal.dumps(("text", 5)),
-        marshal.dumps(5),
-        marshal.dumps((["hello"], {})),
+        wire.dumps(("pair", {"left": 1})),
+        wire.dumps(("text", 5)),
+        wire.dumps(5),
+        wire.dumps((["hello"], {})),
+        wire.dumps(("number", {"number": -1})),
     ],
-    ids=["no message", "unknown word", "value missing", "no values", "no word", "word of another type"],
+    ids=["no message", "value missing", "no values", "no word", "word of another type", "value not valid"],
 )
-def test_a_packet_that_is_no_message_is_skipped(ends: tuple[Channel, Channel], packet: bytes) -> None:
-    """Of another version, or of user code: the next message is read all the same."""
+def test_a_packet_that_is_no_message_is_an_error_of_the_sender(ends: tuple[Channel, Channel], packet: bytes) -> None:
+    """Whoever reads decides what becomes of it."""
     ours, other = ends
     ours.socket.send(packet)
-    ours.send(Word.HELLO)
-    assert other.receive() == (Word.HELLO, {})
+    with pytest.raises(BadMessage):
+        other.receive()
+
+
+def test_a_flood_of_messages_is_read_in_parts(ends: tuple[Channel, Channel]) -> None:
+    """So that the reader gets to its other work between them; none is lost."""
+    ours, other = ends
+    for number in range(100):
+        ours.send(Word.NUMBER, number=number)
+    read = [[values["number"] for _, values in other.pending()] for _ in range(3)]
+    assert [number for part in read for number in part] == list(range(100))
+    assert len(read[0]) == 64
 
 
 def test_values_that_a_later_version_adds_are_dropped(ends: tuple[Channel, Channel]) -> None:
     """The reader gets those that it knows."""
     ours, other = ends
-    ours.socket.send(marshal.dumps(("text", {"text": "x", "more": 1})))
+    ours.socket.send(wire.dumps(("text", {"text": "x", "more": 1})))
     assert list(other.pending()) == [(Word.TEXT, {"text": "x"})]
 
 
@@ -87,8 +112,8 @@ def test_words_of_another_version_are_translated() -> None:
     other = Channel(theirs, Word, lambda message: "old " + message.value, lambda word, values: (word[4:], values))
     with closing(ours), closing(other):
         other.send(Word.HELLO)
-        assert marshal.loads(ours.socket.recv(100)) == ("old hello", {})
-        ours.socket.send(marshal.dumps(("old text", {"text": "x"})))
+        assert wire.loads(ours.socket.recv(100)) == ("old hello", {})
+        ours.socket.send(wire.dumps(("old text", {"text": "x"})))
         assert other.receive() == (Word.TEXT, {"text": "x"})
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from srvctl.supervisor import health, retirement, rollout, service, stats, worker_pool, worker_process
+from srvctl.supervisor import (
+    deadline,
+    health,
+    restart_policy,
+    retirement,
+    rollout,
+    service,
+    stats,
+    worker_pool,
+    worker_process,
+)
 from tests.serving.running import Clock, FakeLoop
 
 
@@ -12,7 +22,8 @@ from tests.serving.running import Clock, FakeLoop
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of every part."""
     clock = Clock()
-    for module in (health, retirement, rollout, service, stats, worker_pool, worker_process):
+    parts = (health, retirement, rollout, service, stats, worker_pool, worker_process)
+    for module in (*parts, deadline, restart_policy):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock
 

@@ -27,7 +27,7 @@ class FakeWorker(WorkerProcess):
 
     def __init__(self, pid: int, index: int = 0, count: int = 1) -> None:
         self.channel: FakeChannel  # type: ignore[assignment]
-        super().__init__(pid, -1, -1, FakeChannel(), WorkerState.LOADING)  # type: ignore[arg-type]
+        super().__init__(pid, -1, -1, -1, FakeChannel(), WorkerState.LOADING)  # type: ignore[arg-type]
         self.index, self.count = index, count
         self.is_killed = self.has_written_stacks = False
         self.signals: list[Any] = []

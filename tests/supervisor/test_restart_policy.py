@@ -6,10 +6,12 @@ from srvctl.supervisor.restart_policy import (
     CRASH_WINDOW_SECONDS,
     IMMEDIATE_RESTARTS,
     LONGEST_PAUSE_SECONDS,
+    TRY_SECONDS,
     StartLimit,
     failures_after_death,
     pause,
 )
+from tests.serving.running import Clock
 
 
 def test_the_first_replacements_come_at_once_and_then_pauses_double() -> None:
@@ -26,12 +28,23 @@ def test_only_workers_that_died_young_are_counted() -> None:
     assert failures_after_death(4, CRASH_WINDOW_SECONDS) == 1
 
 
-def test_the_start_limit_is_of_failures_in_a_row() -> None:
-    """A worker that becomes ready in between starts the count again."""
+def test_the_start_limit_is_of_failures_in_a_row(clock: Clock) -> None:
+    """A worker that becomes ready in between starts the count again, and the time."""
     limit = StartLimit(2)
     limit.record_failure()
+    clock.now += TRY_SECONDS
     limit.record_ready()
     limit.record_failure()
-    assert not limit.is_reached
     limit.record_failure()
+    clock.now += TRY_SECONDS - 0.1
+    assert not limit.is_reached
+    clock.now += 0.1
     assert limit.is_reached
+
+
+def test_a_few_failures_in_a_long_time_are_not_the_limit(clock: Clock) -> None:
+    """Both must have been reached: the number, and the time."""
+    limit = StartLimit(2)
+    limit.record_failure()
+    clock.now += 10 * TRY_SECONDS
+    assert not limit.is_reached

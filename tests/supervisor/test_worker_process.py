@@ -76,10 +76,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have workers run a script in the place of srvctl; its channel is `channel`, and its stacks go to `stacks`."""
 
     def set_script(text: str) -> None:
-        def spawn(control: int, stacks: int, is_session: bool) -> int:
+        def spawn(control: int, stacks: int, lifeline: int, is_session: bool) -> int:
             begin = (
                 f"import marshal, os, socket, sys; sock = socket.socket(fileno={control}); stacks = {stacks}\n"
-                "send = lambda word, **values: sock.send(marshal.dumps((word, values)))\n"
+                "send = lambda word, **values: sock.send(marshal.dumps((word, values), 2))\n"
             )
             actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (control, stacks)]
             arguments = [sys.executable, "-S", "-c", begin + text]

@@ -15,7 +15,7 @@ HERE = str(os.getpid())
 
 def passed(**variables: str) -> dict[int, str]:
     """Return the descriptors that were passed with these variables, to this process."""
-    return systemd.listen_descriptors({"LISTEN_PID": HERE, **variables})
+    return systemd.listen_descriptors({"LISTEN_PID": HERE, **variables}, lambda fd: fd < 8)
 
 
 def test_descriptors_are_counted_from_3() -> None:
@@ -35,7 +35,12 @@ def test_descriptors_of_another_process_are_not_ours() -> None:
     assert systemd.listen_descriptors({"LISTEN_FDS": "1"}) == {}
 
 
-@pytest.mark.parametrize("count", ["", "x", "-1", "1.5"])
+def test_descriptors_end_with_the_first_that_is_not_open() -> None:
+    """Whatever the number is: nobody has passed twenty million."""
+    assert list(passed(LISTEN_FDS="20000000")) == [3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "1.5", "\u0663", "9" * 5000])
 def test_a_count_that_is_none_passes_nothing(count: str) -> None:
     """Whoever wrote that."""
     assert passed(LISTEN_FDS=count) == {}
