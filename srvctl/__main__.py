@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
 import sys
 
-from srvctl.runtime import signals
+
+def _look_in_the_current_directory_last() -> None:
+    """Undo what ``python -m`` has done: its first place to look is the current directory.
+
+    A ``socket.py`` there would replace the standard library's. srvctl may have been found there itself: so it is last.
+    """
+    if __name__ == "__main__" and not sys.flags.safe_path and sys.path:
+        sys.path.append(sys.path.pop(0))
+
+
+_look_in_the_current_directory_last()
+
+import gc  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+
+from srvctl.runtime import signals  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,21 +7,21 @@ Runs in the worker, with the worker's privileges. There are four errors: no such
 from __future__ import annotations
 
 import os
-import stat
 import sys
 
 from srvctl.errors import LaunchError, LoadError
+from srvctl.loader import handler_check, source_finder
 from srvctl.loader.attributes import set_attributes
+from srvctl.loader.trust import why_unsafe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import traceback
     from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# Modules whose base classes tell what kind of socket a handler is for. By name, so that neither has to be imported.
-_HANDLER_MODULES = ("socketserver", "srvctl.socketserver.handlers")
 
 
 class Loaded:
@@ -59,11 +59,11 @@ def find(target: str, is_ready_made: bool, is_stream: bool) -> Loaded:
     label = f"handler {target!r}"
     if is_ready_made:
         location, _, name = target.partition(":")
-        module = _import(location, label, "")
+        module = _import(location, label, "", is_ready_made)
         handler = _attribute(module, name or ("Stream" if is_stream else "Datagram"), label)
     else:
         module, handler = _find(target, label)
-    _check(handler, is_stream, label)
+    handler_check.check(handler, is_stream, label)
     return Loaded(handler, getattr(module, "__file__", None) or "(built in)", module)
 
 
@@ -82,7 +82,7 @@ def _find(target: str, label: str) -> tuple[ModuleType, Any]:
     if location.endswith(".py") or "/" in location:
         module = _import_file(location, label)
         return module, _attribute(module, _required(name, label), label)
-    unsafe = _make_importable(os.getcwd())
+    unsafe = _make_importable(_here(label))
     if name:
         module = _import(location, label, unsafe)
     else:
@@ -112,6 +112,13 @@ def _prepare(handler: Any, label: str) -> None:
         raise failure("prepare", label, error) from error
 
 
+def _here(label: str) -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        raise LoadError("load", label, "the current directory, where it would be looked for, is gone") from None
+
+
 def _required(name: str, label: str) -> str:
     if not name:
         raise LoadError("load", label, "expected FILE.py:NAME, such as myapp.py:Echo")
@@ -130,18 +137,7 @@ def _make_importable(directory: str) -> str:
     library = os.path.dirname(os.path.realpath(os.__file__))
     indexes = [n for n, entry in enumerate(sys.path) if os.path.realpath(entry) == library or "lib-dynload" in entry]
     sys.path.insert(max(indexes, default=-1) + 1, directory)
-    return ""
-
-
-def why_unsafe(path: str) -> str:
-    """Return why root must not run the file at `path`, or import from that directory; otherwise an empty string."""
-    if os.geteuid() != 0:
-        return ""
-    status = os.stat(path)
-    if status.st_uid != 0:
-        return f"user {status.st_uid} can write to it"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "others can write to it"
+    source_finder.watch(directory)
     return ""
 
 
@@ -158,7 +154,7 @@ def _import_file(path: str, label: str) -> ModuleType:
     name = os.path.splitext(os.path.basename(path))[0]
     if name in sys.stdlib_module_names or name in sys.modules:
         name = f"_handler_{name}"  # the user's socket.py must not become the module socket
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, path, loader=source_finder.FreshLoader(name, path))
     if spec is None or spec.loader is None:
         raise LoadError("load", label, "it is not a Python file")
     module = module_from_spec(spec)
@@ -189,16 +185,17 @@ class _NoSuchModule(LoadError):
     pass
 
 
-def _import(name: str, label: str, unsafe: str) -> ModuleType:
+def _import(name: str, label: str, unsafe: str, is_ready_made: bool = False) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise LoadError("load", label, f"{name!r} is not the name of a module")
-    _refuse_unsafe_module(name, label)
+    if not is_ready_made and not unsafe:
+        _refuse_unsafe_module(name, label)
     try:
         __import__(name)
     except ModuleNotFoundError as error:
         # Missing is the module itself or its package. Any other name was imported inside of the module.
         if error.name and (name + ".").startswith(error.name + "."):
-            hint = f" ({unsafe})" if unsafe else f" in {os.getcwd()!r} or among the installed packages"
+            hint = f" ({unsafe})" if unsafe else f" in {_here(label)!r} or among the installed packages"
             raise _NoSuchModule("load", label, f"there is no module {error.name!r}{hint}") from None
         raise _failed_to_import(name, error, label) from error
     except BaseException as error:  # also SystemExit, raised by the module's code
@@ -208,10 +205,12 @@ def _import(name: str, label: str, unsafe: str) -> ModuleType:
 
 def _refuse_unsafe_module(name: str, label: str) -> None:
     """As root, refuse the module `name` if another user can write to its file or packages in the current directory."""
+    if os.geteuid() != 0:
+        return
     parts = name.split(".")
     if parts[0] in sys.stdlib_module_names:  # the standard library comes first
         return
-    top = os.getcwd()
+    top = _here(label)
     for part in parts:
         top = os.path.join(top, part)
         for path in (f"{top}.py", top, os.path.join(top, "__init__.py")):
@@ -239,7 +238,14 @@ def failure(verb: str, label: str, error: BaseException, where: str = "") -> Loa
     ]
     detail = "".join(traceback.format_list(frames) + traceback.format_exception_only(error))
     why = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
-    return LoadError(verb, label, where + why, detail)
+    return LoadError(verb, label, where + why + _place_of(error, frames), detail)
+
+
+def _place_of(error: BaseException, frames: Sequence[traceback.FrameSummary]) -> str:
+    """Return file and line of an exception, as the end of its message."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
 def _attribute(module: ModuleType, name: str, label: str) -> Any:
@@ -255,45 +261,3 @@ def _attribute(module: ModuleType, name: str, label: str) -> Any:
                 f"there is no {name!r} in module {module.__name__!r}; it has {names or 'nothing to call'}",
             ) from None
     return value
-
-
-def _check(handler: Any, is_stream: bool, label: str) -> None:
-    if not callable(handler):
-        raise LoadError(
-            "load",
-            label,
-            f"it is not a handler: {type(handler).__name__} objects cannot be called; "
-            "expected a class or a function of (request, client_address, server)",
-        )
-    if isinstance(handler, type):
-        made_for = {c.__name__ for c in handler.__mro__ if c.__module__ in _HANDLER_MODULES}
-        wrong = "DatagramRequestHandler" if is_stream else "StreamRequestHandler"
-        if wrong in made_for:
-            is_for, socket = ("datagrams", "connections") if is_stream else ("connections", "datagrams")
-            raise LoadError("load", label, f"it is made for {is_for} ({wrong}), and this socket is for {socket}")
-        if "__init__" in vars(handler):
-            _check_arity(vars(handler)["__init__"], 4, label)
-    elif hasattr(handler, "__code__"):
-        _check_arity(handler, 3, label)
-
-
-def _check_arity(function: Any, count: int, label: str) -> None:
-    """Refuse a function that cannot take `count` positional arguments; `inspect` would cost a worker 1 MB."""
-    code = getattr(function, "__code__", None)
-    if code is None:  # written in C, or a callable object: it checks its arguments itself
-        return
-    is_coroutine, takes_any = bool(code.co_flags & 0x80), bool(code.co_flags & 0x04)  # inspect.CO_*
-    if is_coroutine:
-        raise LoadError(
-            "load", label, "it is not a handler: a coroutine function has to be awaited; expected a plain function"
-        )
-    max_args = code.co_argcount
-    min_args = max_args - len(function.__defaults__ or ())
-    mandatory = set(code.co_varnames[max_args : max_args + code.co_kwonlyargcount]) - set(function.__kwdefaults__ or ())
-    if (count > max_args and not takes_any) or count < min_args or mandatory:
-        takes = f"{max_args}" if min_args == max_args else f"{min_args} to {max_args}"
-        raise LoadError(
-            "load",
-            label,
-            f"it is not a handler: it takes {takes} arguments; expected (request, client_address, server)",
-        )

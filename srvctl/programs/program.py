@@ -12,7 +12,8 @@ import signal
 import stat
 
 from srvctl.errors import LoadError, NoPermission, UsageError
-from srvctl.loader.importer import Loaded, why_unsafe
+from srvctl.loader.importer import Loaded
+from srvctl.loader.trust import why_unsafe
 from srvctl.net import ucspi
 from srvctl.programs.spawn import prepared
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from srvctl.runtime import log
 from srvctl.serving.conversation import EXITED, FAILED, HANDLER_OUTCOME, RESET
+from srvctl.socketserver.handlers import UNFINISHED, refuse_unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Handling:
         """Serve a conversation; blocks until the handler has returned. Raises nothing: the meter says how it ended."""
         try:
             if self.establish is None or self.establish.run(conversation):
-                self._handler(conversation.request, conversation.peer, self.server)
+                result = self._handler(conversation.request, conversation.peer, self.server)
+                if type(result) in UNFINISHED:
+                    refuse_unfinished(result)
         except Exception as error:
             self.on_error(conversation, error)
         except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more

@@ -13,7 +13,7 @@ from srvctl.listener.listener import Listener
 from srvctl.listener.open import open_listener
 from srvctl.loader import builtin
 from srvctl.net.address import Family
-from srvctl.runtime import log
+from srvctl.runtime import directory, log
 from srvctl.supervisor import upgrade
 from srvctl.supervisor.signals import Signals
 from srvctl.supervisor.supervisor import Supervisor
@@ -119,6 +119,7 @@ def _worker_setup(
     """Return the setup of all workers; each has an index and a count besides."""
     return WorkerSetup(
         settings=settings.to_wire(),
+        directory=directory.logical(),
         target=target,
         is_ready_made=is_ready_made,
         owns_socket=listener.owns_socket,

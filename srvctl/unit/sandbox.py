@@ -8,6 +8,7 @@ import sys
 
 from srvctl.errors import UsageError
 from srvctl.net.address import InternetAddress, UnixAddress
+from srvctl.runtime.directory import logical
 from srvctl.unit.syntax import listed
 
 TYPE_CHECKING = False
@@ -61,7 +62,7 @@ def sandbox(settings: Settings, family: Family, address: Address, needs: Sandbox
     writes, reads = ([os.path.abspath(directory) for directory in part] for part in (needs.writes, needs.reads))
     if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:
         writes.insert(0, os.path.dirname(os.path.abspath(address.name)))
-    reads.insert(0, os.getcwd())
+    reads.insert(0, logical())
     is_at_home = any(_is_in(_HOMES, path) for path in (*writes, *reads, sys.prefix))
     return [
         "PrivateTmp=yes",

@@ -16,6 +16,7 @@ from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError
 from srvctl.loader.builtin import SandboxNeeds, needs_of
 from srvctl.net.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
+from srvctl.runtime.directory import logical
 from srvctl.unit.sandbox import port_number, sandbox
 from srvctl.unit.syntax import is_unwritable, percent, quoted
 
@@ -50,7 +51,7 @@ def units(settings: Settings, name: str, with_socket: bool, systemd_version: int
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
     is_stream = family.type is not socket.SOCK_DGRAM
     needs = SandboxNeeds() if settings.program else needs_of(settings.handler, is_stream, settings.set)
-    for text in (settings.address, settings.handler, *settings.program, os.getcwd(), *needs.writes, *needs.reads):
+    for text in (settings.address, settings.handler, *settings.program, logical(), *needs.writes, *needs.reads):
         if any(is_unwritable(character) for character in text):
             raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
     sandbox_lines = sandbox(settings, family, address, needs, with_socket)
@@ -85,7 +86,7 @@ def _service(
         "NotifyAccess=main",
         f"ExecStart={' '.join(quoted(word) for word in _command(settings, name, with_socket))}",
         *([] if reloads else ["ExecReload=kill -HUP $MAINPID"]),
-        f"WorkingDirectory={percent(os.getcwd())}",
+        f"WorkingDirectory={percent(logical())}",
         "Restart=on-failure",
         "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _FATAL_STATUSES),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",

@@ -23,18 +23,18 @@ _LARGEST_FIGURE = 2**63
 class WorkerSetup(
     namedtuple(
         "WorkerSetup",
-        "settings target is_ready_made owns_socket address log_style log_threshold"
+        "settings directory target is_ready_made owns_socket address log_style log_threshold"
         " index count heartbeat_seconds reports_stats announces",
         defaults=(0, 1, 0.0, False, False),
     )
 ):
     """What a worker needs to load and serve: frozen, and of plain values.
 
-    `settings` is the wire form of `Settings`; `target` the dotted path to import, one of srvctl's own handlers if
-    `is_ready_made`, or empty for a program. `address` is the listener's, for messages; `owns_socket` says that the
-    listener was bound by srvctl, and not inherited. The worker is number `index` of `count`, which divide
-    ``--max-connections`` among them. It sends a heartbeat each `heartbeat_seconds` (0: never), and its stats after they
-    changed if it `reports_stats`. With `announces`, standard output is the supervisor's alone.
+    `settings` is the wire form of `Settings`; `directory` the working directory, by its name; `target` the dotted path
+    to import, one of srvctl's own handlers if `is_ready_made`, or empty for a program. `address` is the listener's, for
+    messages; `owns_socket` says that the listener was bound by srvctl, and not inherited. The worker is number `index`
+    of `count`, which divide ``--max-connections`` among them. It sends a heartbeat each `heartbeat_seconds` (0: never),
+    and its stats after they changed if it `reports_stats`. With `announces`, standard output is the supervisor's alone.
     """
 
     __slots__ = ()

@@ -15,7 +15,7 @@ from time import monotonic
 
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
-from srvctl.runtime import log, signals
+from srvctl.runtime import directory, log, signals
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
 from srvctl.serving.server import Server
@@ -58,6 +58,7 @@ class Worker:
     def load(self) -> None:
         """Import the handler, assemble the server on the listener, and report ready. Raises `LaunchError`."""
         self._handle_signals()
+        directory.follow(self._setup.directory)
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
         limit = share(self._settings.max_connections, self._setup.index, self._setup.count)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched import Launched, ask, run
+from tests.launched import COMMAND, Launched, ask, run
 
 Launch = Callable[..., Launched]
 
@@ -153,7 +153,8 @@ def test_a_module_that_raises_shows_the_users_own_frames(name: str, form: str, p
     completed = run("tcp", ":0", handler, cwd=place)
     assert completed.returncode == 78
     *frames, line = completed.stderr.splitlines()
-    assert line == f"srvctl: error: cannot load handler {handler!r}: module {name!r} failed to import: {why}"
+    start = f"srvctl: error: cannot load handler {handler!r}: module {name!r} failed to import: {why} "
+    assert line.startswith(f"{start}({place}/{name}.py:")
     files = [frame.split('"')[1] for frame in frames if frame.startswith("  File ")]
     assert files, completed.stderr
     assert set(files) == {str(place / f"{name}.py")}
@@ -261,3 +262,18 @@ def test_an_ordinary_user_can_serve(nobody: tuple[str, ...], launch: Launch, pla
         assert ask(client, b"hello\n") == b"hello\n"
     assert server.stop() == 0, server.log
     assert not (own / "socket").exists()
+
+
+def test_a_ready_made_handler_is_served_from_a_directory_that_is_gone(launch, place):
+    """There is nothing to be looked for in it; a handler of one's own is refused in one line."""
+    gone = place / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD" && exec "$@"'
+    prefix = ("sh", "-c", script, "sh")
+    server = launch("tcp4", "127.0.0.1:0", "echo", command=("sh", "-c", f"cd {gone} && {script}", "sh", *COMMAND))
+    assert server.stop() == 0
+    gone.mkdir()
+    ended = run("tcp4", "127.0.0.1:0", "mine:Handler", prefix=prefix, cwd=gone)
+    assert ended.returncode == 78
+    (line,) = [line for line in ended.stderr.splitlines() if "error" in line]
+    assert line.endswith("the current directory, where it would be looked for, is gone")

@@ -323,3 +323,22 @@ def test_a_handler_may_fork_for_itself(model: str, launch: Launch) -> None:
                 assert receive_all(client) == b"child\n" + status
         assert [fields["how"] for fields in ended(server, 2)] == ["done", "done"], server.log
         assert server.stop() == 0, server.log
+
+
+@pytest.mark.parametrize("model", ["--sync", "--threads", "--fork"])
+@pytest.mark.parametrize("handler", ["late:function", "late:Class"])
+def test_a_handler_that_returns_a_coroutine_has_failed(model, handler, launch, place):
+    """Nobody awaits it: its body does not run, and the log does not call that done."""
+    (place / "late.py").write_text(
+        "from srvctl import StreamRequestHandler\n"
+        "async def work(): raise AssertionError\n"
+        "def function(request, client_address, server): return work()\n"
+        "class Class(StreamRequestHandler):\n"
+        "    handle = lambda self: work()\n"
+    )
+    server = launch("tcp4", "127.0.0.1:0", model, handler)
+    with server.connect() as client:
+        assert receive_all(client) == b""
+    server.wait_for_log("how=failed")
+    assert "the handler returned a coroutine, whose body has not run" in server.log
+    assert "never awaited" not in server.log

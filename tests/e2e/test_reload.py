@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.load import Load, Tail, reload, resident_kilobytes, resources, resources_at_rest, wait_for_workers
-from tests.launched import Launched, ask, receive_all, receive_exactly, wait_until
+from tests.launched import COMMAND, Launched, ask, clean_environment, receive_all, receive_exactly, wait_until
 
 Launch = Callable[..., Launched]
 
@@ -182,3 +182,42 @@ def test_a_stop_during_a_reload_stops(launch: Launch, place: Path) -> None:
         assert server.stop() == 0, server.log
     assert server.children() == []
     assert not (place / "socket").exists()
+
+
+def answer(server: Launched) -> bytes:
+    """Return all that one client gets."""
+    with server.connect() as client:
+        return receive_all(client)
+
+
+SAYS = "def handler(request, client_address, server):\n    request.sendall(b'{}')\n"
+
+
+def test_a_reload_follows_the_link_that_the_server_was_started_in(launch: Launch, place: Path) -> None:
+    """``/srv/app/current``, which a deployment changes."""
+    for release in ("r1", "r2"):
+        (place / release).mkdir()
+        (place / release / "app.py").write_text(SAYS.format(release))
+    link = place / "current"
+    link.symlink_to("r1")
+    shell = ("sh", "-c", f'cd "{link}" && exec "$@"', "sh")
+    server = launch("tcp4", "127.0.0.1:0", "app:handler", command=(*shell, *COMMAND))
+    assert answer(server) == b"r1"
+    (place / "new").symlink_to("r2")
+    (place / "new").rename(link)
+    reload(server)
+    assert answer(server) == b"r2"
+
+
+def test_a_reload_serves_the_source_as_it_is_whatever_its_time_says(launch: Launch, place: Path) -> None:
+    """Archives and images leave times as they were, and bytecode is found by them."""
+    source = place / "app.py"
+    source.write_text(SAYS.format("one"))
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    environment = {k: v for k, v in clean_environment().items() if k != "PYTHONDONTWRITEBYTECODE"}
+    server = launch("tcp4", "127.0.0.1:0", "app:handler", env=environment)
+    assert answer(server) == b"one"
+    source.write_text(SAYS.format("two"))
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    reload(server)
+    assert answer(server) == b"two"

@@ -75,5 +75,6 @@ def test_a_start_that_fails_is_status_78(tmp_path: Path) -> None:
         ended = run(*words, "unix", "socket", "counter:Count", cwd=tmp_path, env=clean_environment())
         assert ended.returncode == 78
         *_, line = ended.stderr.splitlines()
-        assert line == ("srvctl: error: cannot start module 'counter': service_start raised RuntimeError: no database")
+        why = "cannot start module 'counter': service_start raised RuntimeError: no database"
+        assert line == f"srvctl: error: {why} ({tmp_path}/counter.py:10)"
         assert 'counter.py", line' in ended.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import py_compile
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +62,7 @@ def load(place: Path):  # type: ignore[no-untyped-def]
         ("./myapp.py:Echo", "Echo"),
         ("myapp:function", "function"),
         ("http.server:SimpleHTTPRequestHandler", "SimpleHTTPRequestHandler"),
-        ("socketserver.StreamRequestHandler", "StreamRequestHandler"),
+        ("http.server.SimpleHTTPRequestHandler", "SimpleHTTPRequestHandler"),
     ],
 )
 def test_a_handler_is_found_by(load, target: str, name: str) -> None:  # type: ignore[no-untyped-def]
@@ -163,6 +165,7 @@ from srvctl import StreamRequestHandler
 from srvctl.errors import NoPermission, UsageError
 class Stream(StreamRequestHandler):
     file: str = ""
+    def handle(self): ...
     @classmethod
     def prepare(cls):
         {body}
@@ -189,7 +192,8 @@ def test_a_ready_made_handler_is_prepared_when_its_attributes_are_set(load, inst
 )
 def test_what_is_not_a_class_method_is_not_how_a_handler_is_prepared(load, install, attribute: str) -> None:  # type: ignore[no-untyped-def]
     """It is for the handler's own requests."""
-    source = f"from srvctl import StreamRequestHandler\nclass Stream(StreamRequestHandler):\n    {attribute}\n"
+    body = f"    def handle(self): ...\n    {attribute}\n"
+    source = f"from srvctl import StreamRequestHandler\nclass Stream(StreamRequestHandler):\n{body}"
     install(source)
     assert load("mine", ready_made=True).startswith("loaded Stream ")
 
@@ -219,7 +223,7 @@ def test_a_handler_that_cannot_be_prepared_is_shown_with_its_own_frames(load, in
     """As a module that fails to import is."""
     install(PREPARED.format(body=body))
     first, *detail = load("mine", ready_made=True).splitlines()
-    assert first == f"78 cannot prepare handler 'mine': {why}"
+    assert first.startswith(f"78 cannot prepare handler 'mine': {why} (/")
     assert any("mine.py" in line for line in detail)
     assert not any("loading.py" in line for line in detail)
 
@@ -239,7 +243,8 @@ def test_a_module_that_fails_to_import_is_shown_with_its_own_frames(load, place,
     """And without those of srvctl and of the import system."""
     (place / "mine.py").write_text(code + "\n")
     first, *detail = load(target).splitlines()
-    assert first == f"78 cannot load handler '{target}': module 'mine' failed to import: {why}"
+    start = f"78 cannot load handler '{target}': module 'mine' failed to import: {why} ("
+    assert first.startswith(start) and re.fullmatch(r"/\S+/mine\.py:\d\)", first.removeprefix(start))
     assert any("mine.py" in line for line in detail)
     assert not any("loading.py" in line or "importlib" in line for line in detail)
 
@@ -278,3 +283,75 @@ def test_as_root_a_file_that_others_can_write_to_is_not_run(load, place: Path, t
     (place / "myapp.py").chmod(0o644)
     os.chown(place / "myapp.py", 65534, 65534)
     assert f"as root, '{place}/myapp.py' is not run: user 65534 can write to it" in load(target)
+
+
+@as_root
+def test_as_root_a_directory_above_that_another_can_rename_is_not_searched(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """Its owner can put another tree in its place before the next reload; a sticky directory is no danger."""
+    (place / "user" / "app").mkdir(parents=True)
+    (place / "user" / "app" / "mine.py").write_text("def handler(a, b, c): pass\n")
+    (place / "user").chmod(0o1777)
+    assert load("user/app/mine.py:handler").startswith("loaded ")
+    os.chown(place / "user", 65534, 65534)
+    assert f"user 65534 can write to '{place}/user'" in load("user/app/mine.py:handler")
+    (place / "link.py").symlink_to(place / "user" / "app" / "mine.py")
+    assert f"user 65534 can write to '{place}/user'" in load("link.py:handler")
+
+
+@as_root
+def test_as_root_a_module_that_the_handler_imports_is_held_to_the_same(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """A package below the directory as well."""
+    (place / "mine.py").write_text("import part.helper\ndef handler(a, b, c): pass\n")
+    (place / "part").mkdir()
+    (place / "part" / "__init__.py").write_text("")
+    (place / "part" / "helper.py").write_text("")
+    assert load("mine:handler").startswith("loaded ")
+    (place / "part").chmod(0o777)
+    assert f"is not run: others can write to '{place}/part'" in load("mine:handler")
+
+
+def test_bytecode_is_neither_read_nor_written(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """The source is what counts, in packages too, whatever its time and size say."""
+    (place / "package").mkdir()
+    for path in (place / "mine.py", place / "package" / "__init__.py"):
+        path.write_text("def handler(a, b, c): pass\n")
+        py_compile.compile(str(path))
+        before = path.stat()
+        path.write_text("def renamed(a, b, c): pass\n")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert load("mine:renamed").startswith("loaded renamed ")
+    assert load("package:renamed").startswith("loaded renamed ")
+    assert "there is no 'handler'" in load("mine:handler")
+    assert len([*(place / "package" / "__pycache__").iterdir()]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("async def handle(self): pass", "its method handle is a coroutine function"),
+        ("def handle(self): yield", "its method handle is a generator, whose body does not run"),
+        ("async def handle(self): yield", "its method handle is a coroutine function"),
+        ("def hanlde(self): pass", "it has no method handle(self), so it would do nothing; did you mean it by 'hanl"),
+        ("pass", "it has no method handle(self), so it would do nothing"),
+    ],
+)
+@pytest.mark.parametrize("library", ["srvctl", "socketserver"])
+def test_a_handler_that_does_nothing_is_refused(load, place: Path, library: str, body: str, why: str) -> None:  # type: ignore[no-untyped-def]
+    """It would be a success in the log for each client."""
+    source = f"from {library} import StreamRequestHandler\nclass Mine(StreamRequestHandler):\n    {body}\n"
+    (place / "mine.py").write_text(source)
+    assert f"it is not a handler: {why}" in load("mine:Mine")
+
+
+@pytest.mark.parametrize("method", ["__init__(self, *a)", "setup(self)", "finish(self)"])
+def test_a_handler_may_do_its_work_in_another_method(load, place: Path, method: str) -> None:  # type: ignore[no-untyped-def]
+    """What the base class calls as well."""
+    source = f"from srvctl import StreamRequestHandler\nclass Mine(StreamRequestHandler):\n    def {method}: pass\n"
+    (place / "mine.py").write_text(source)
+    assert load("mine:Mine").startswith("loaded ")
+
+
+def test_an_asyncio_protocol_is_named_as_such(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """It has other methods."""
+    (place / "mine.py").write_text("import asyncio\nclass Mine(asyncio.Protocol):\n    pass\n")
+    assert "it is an asyncio protocol; expected a class with a method handle(self)" in load("mine:Mine")

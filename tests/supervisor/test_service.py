@@ -16,7 +16,7 @@ from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from tests.serving.running import FakeLoop
 from tests.supervisor.fakes import FakeWorker
 
-SETUP = WorkerSetup({}, "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
+SETUP = WorkerSetup({}, "/", "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
 
 
 class FakeListener:

@@ -21,7 +21,7 @@ from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from tests.launched import wait_until
 from tests.supervisor.fakes import INFO
 
-SETUP = WorkerSetup({}, "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
+SETUP = WorkerSetup({}, "/", "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
 
 
 def descriptors() -> set[str]:

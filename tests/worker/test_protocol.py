@@ -9,7 +9,7 @@ from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup, from_0_1, 
 
 def test_a_setup_is_frozen_and_travels_as_a_message() -> None:
     """The message carries exactly the fields of the setup."""
-    setup = WorkerSetup({}, "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
+    setup = WorkerSetup({}, "/", "m:f", False, True, "tcp://127.0.0.1:1", "text", 1)
     assert ToWorker.SETUP.fields == setup._asdict().keys()
     assert WorkerSetup(**setup._asdict()) == setup
     with pytest.raises(AttributeError):
