@@ -15,6 +15,7 @@ from srvctl.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 # sizeof(sun_path), unix(7). A name in the file system also needs its terminating null byte.
@@ -171,19 +172,35 @@ def _number(family: Family, text: str, part: str, digits: str, limit: int) -> in
 def unmapped(sockaddr: Any) -> Any:
     """Return `sockaddr` with an IPv4-mapped IPv6 address (``::ffff:192.0.2.1``) replaced by the IPv4 address.
 
-    A dual-stack socket reports IPv4 peers in the mapped form. After this a handler and an access rule see the same host
-    on ``tcp`` as on ``tcp4``. The tuple keeps its four items, because the socket is AF_INET6.
+    A dual-stack socket reports IPv4 peers in the mapped form. After this a handler and an access rule see the same pair
+    of host and port on ``tcp`` as on ``tcp4``.
     """
     if type(sockaddr) is tuple and len(sockaddr) == 4 and sockaddr[0][:7].lower() == "::ffff:":
-        return (sockaddr[0][7:], *sockaddr[1:]) if "." in sockaddr[0] else sockaddr
+        return (sockaddr[0][7:], sockaddr[1]) if "." in sockaddr[0] else sockaddr
     return sockaddr
 
 
 def mapped(sockaddr: Any) -> Any:
     """Undo `unmapped`: return the form that sendto(2) on an AF_INET6 socket needs."""
-    if type(sockaddr) is tuple and len(sockaddr) == 4 and ":" not in sockaddr[0]:
-        return ("::ffff:" + sockaddr[0], *sockaddr[1:])
+    if type(sockaddr) is tuple and len(sockaddr) == 2 and type(sockaddr[0]) is str and ":" not in sockaddr[0]:
+        return ("::ffff:" + sockaddr[0], sockaddr[1], 0, 0)
     return sockaddr
+
+
+class UnixPeer(str):
+    """The name of a unix peer, which is empty as a rule; as an index shows it, a pair of that name and port 0.
+
+    It is equal to the name, as the standard library's ``client_address`` is. Handlers that were written for IP, such as
+    those of `http.server`, ask for the host by ``client_address[0]``.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        return (str(self), 0)[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((str(self), 0))
 
 
 def format_sockaddr(sockaddr: Any) -> str:
@@ -196,6 +213,7 @@ def format_sockaddr(sockaddr: Any) -> str:
         return f"[{host}]:{port}" if type(host) is str and ":" in host else f"{host}:{port}"
     if type(sockaddr) is bytes:
         sockaddr = os.fsdecode(sockaddr)
+    sockaddr = str(sockaddr or "")
     if not sockaddr:
         return "-"
     return "@" + sockaddr[1:] if sockaddr[0] == "\0" else str(sockaddr)

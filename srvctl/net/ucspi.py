@@ -171,7 +171,7 @@ def _of_vsock(local: Any, peer: Any) -> dict[str, str]:
 
 def _path(name: Any) -> str:
     """Return the name of a unix socket as text, an abstract one as ``@name``, an unnamed one as an empty string."""
-    text = os.fsdecode(name) if name else ""
+    text = str(os.fsdecode(name)) if name else ""
     return "@" + text[1:] if text[:1] == "\0" else text
 
 

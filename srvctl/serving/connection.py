@@ -7,7 +7,7 @@ import io
 import socket
 from time import monotonic_ns
 
-from srvctl.net.address import unmapped
+from srvctl.net.address import UnixPeer, unmapped
 from srvctl.serving.conversation import METER_ITEMS, RECEIVED, RECEIVED_AT, SENT, SENT_AT, Conversation
 from srvctl.serving.source import SocketSource
 
@@ -193,7 +193,8 @@ class StreamSource(SocketSource):
         self._new_conversation = new_conversation
         # As plain numbers: the attributes of a socket make an enumeration's member of them each time.
         self._kind = (int(sock.family), int(sock.type), sock.proto)
-        self._may_be_mapped = sock.family == socket.AF_INET6
+        # Whose peers are not shown as the kernel has them.
+        self._is_special = sock.family in (socket.AF_INET6, socket.AF_UNIX)
         self._accept = sock._accept  # type: ignore[attr-defined]  # what socket.accept itself calls
 
     def accept(self) -> Conversation:
@@ -202,7 +203,9 @@ class StreamSource(SocketSource):
         family, type_, proto = self._kind
         meter = [0] * METER_ITEMS
         connection = Connection(family, type_, proto, fd, meter)
-        return self._new_conversation(connection, unmapped(peer) if self._may_be_mapped else peer, meter)
+        if self._is_special:
+            peer = unmapped(peer) if type(peer) is tuple else UnixPeer(peer or "") if type(peer) is not bytes else peer
+        return self._new_conversation(connection, peer, meter)
 
     def pack(self, conversation: Conversation) -> tuple[int, Any]:
         """Return a conversation as a descriptor and plain values, for another process."""
@@ -210,6 +213,7 @@ class StreamSource(SocketSource):
 
     def unpack(self, values: Any, fd: int, peer: Any, meter: Meter) -> Conversation:
         """Return the conversation that `pack` took apart."""
+        peer = UnixPeer(peer) if type(peer) is str else peer
         return self._new_conversation(Connection(*self._kind, fd, meter), peer, meter)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ place. Nobody is told when a thread blocks, so somebody has to look, and only wh
 
 from __future__ import annotations
 
+import _contextvars
 import _thread
 from _thread import get_ident
 from time import monotonic
@@ -23,6 +24,7 @@ from srvctl.serving.accept_gate import AcceptGate, PoolThread
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.executor import Executor
 from srvctl.serving.single_thread_trial import SingleThreadTrial
+from srvctl.serving.thread_locals import has_locals, threads_with_locals
 from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
 from srvctl.socketserver.threads import ThreadPool
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from srvctl.serving.closing import Closing
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.handling import Handling
+
+# Each conversation has its own context variables, as if it had a thread of its own.
+_Context = _contextvars.Context
 
 # Enough that one accepts while others wait in the kernel for bytes that are on their way, and few enough for the lock.
 ACTIVE_THREADS = 4
@@ -128,6 +133,7 @@ class LeaderFollowers(Executor):
         if self._trial.active:
             self._trial.evaluate(len(self._active) == 1, self._acceptor.accepted, self._gate.wait_count)
         if self._has_idle() and not self._trial.active:
+            self._growth = 1  # no burst, or not any more
             return
         self._is_checking = True
         blocked = self._mark_blocked()
@@ -243,8 +249,12 @@ class LeaderFollowers(Executor):
                 thread.has_served = accept_one()
                 if thread.has_served:
                     thread.accepted += 1
-                    is_one_too_many = self._trial.active and len(self._active) > 1
-                    if (thread.is_blocked or is_one_too_many) and not self._keep(thread):
+                    if threads_with_locals and has_locals():
+                        self._pool.retire_current()
+                        break
+                    # A burst had more of them accept; when it is over, those that have served leave again.
+                    most = 1 if self._trial.active else ACTIVE_THREADS if self._growth == 1 else _GROWTH_LIMIT
+                    if (thread.is_blocked or len(self._active) > most) and not self._keep(thread):
                         break
                     continue
                 thread.is_idle = True
@@ -292,12 +302,14 @@ class LeaderFollowers(Executor):
             self._submit(lambda: self._serve(conversation), self._acceptor.on_room)
             self._acceptor.pause_when_full()
         else:
-            self._handling.run(conversation)
+            _Context().run(self._handling.run, conversation)
             self._closing.end(conversation)
 
     def _serve(self, conversation: Conversation) -> None:
-        self._handling.run(conversation)
+        _Context().run(self._handling.run, conversation)
         self._closing.end(conversation)
+        if threads_with_locals and has_locals():
+            self._pool.retire_current()
 
 
 def _raiser(error: BaseException) -> Callable[[], None]:

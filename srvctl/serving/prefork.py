@@ -75,7 +75,8 @@ class Prefork:
             return False
         fd, values = self._pool.source.pack(conversation)
         slot = self._pool.shared.slot_of(conversation.meter)
-        message = marshal.dumps((slot, conversation.peer, values))
+        peer = conversation.peer
+        message = marshal.dumps((slot, str(peer) if isinstance(peer, str) else peer, values))
         try:
             channel.sendmsg(
                 [message], [(*_RIGHTS, fd.to_bytes(4, _BYTE_ORDER))] if fd >= 0 else [], socket.MSG_DONTWAIT

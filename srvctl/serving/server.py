@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from srvctl.runtime import log
 from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.runtime.loop import Loop
@@ -100,6 +102,18 @@ class Server:
         return f"<{self.name} {self._life.state.value}>"
 
     # --- for handlers, and for classes derived from this one
+
+    @property
+    def server_name(self) -> str:
+        """The host that the socket is bound to, as `http.server` has it; the path of a unix socket."""
+        address = self.server_address
+        return str(address[0]) if isinstance(address, tuple) else os.fsdecode(address)
+
+    @property
+    def server_port(self) -> int:
+        """The port that the socket is bound to; 0 where there is none."""
+        address = self.server_address
+        return int(address[1]) if isinstance(address, tuple) else 0
 
     @property
     def facade(self) -> Any:

@@ -99,6 +99,7 @@ class BaseServer(RequestHooks):
             self._loop, self._serving_thread = loop, _thread.get_ident()
             try:
                 try:
+                    self._revive()
                     self._life.on(Event.SERVE)
                 except LifecycleError:  # asked to stop before it began
                     return
@@ -108,6 +109,9 @@ class BaseServer(RequestHooks):
                 self._pause_reasons.clear()
                 if self._life.allows(Event.REST):
                     self._life.on(Event.REST)
+
+    def _revive(self) -> None:
+        """Begin another life if the server was closed and has a source again: the original has no life that ends."""
 
     def shutdown(self) -> None:
         """End `serve_forever` and wait until it has returned; one that has not begun will return at once.

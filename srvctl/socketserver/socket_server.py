@@ -7,7 +7,7 @@ import socket
 from time import monotonic
 
 from srvctl.net.unix_path import BoundPath, bind_path
-from srvctl.runtime.lifecycle import Event
+from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.runtime.loop import Loop
 from srvctl.socketserver.accept_errors import PAUSE_SECONDS, AcceptFailure, classify
 from srvctl.socketserver.base import BaseServer
@@ -80,6 +80,11 @@ class SocketServer(BaseServer):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.allow_reuse_port and hasattr(socket, "SO_REUSEPORT"):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+
+    def _revive(self) -> None:
+        if self._life.state is State.STOPPED and self.socket.fileno() >= 0:
+            self._life = Lifecycle()
+            self._life.on(Event.BIND)
 
     def _close_source(self) -> None:
         """Close the listening socket, and remove its file if that is still the one this server made."""

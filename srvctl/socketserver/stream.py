@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
+from srvctl.runtime.lifecycle import State
 from srvctl.runtime.loop import Loop
 from srvctl.socketserver.base import event_driven
 from srvctl.socketserver.lingering_close import Lingering
@@ -52,6 +53,11 @@ class StreamServer(SocketServer):
     def _serve(self, loop: Loop, poll_interval: float) -> None:
         self._lingering.watch(loop)
         super()._serve(loop, poll_interval)
+
+    def _revive(self) -> None:
+        if self._life.state is State.STOPPED:
+            self._lingering = Lingering(self.close_request)
+        super()._revive()
 
     def handle_request(self) -> None:
         self._lingering.sweep()

@@ -25,6 +25,7 @@ class _PoolThread(threading.Thread):
         super().__init__(daemon=daemon)
         self.pool = pool
         self.job: Callable[[], None] | None = job
+        self.is_retired = False
         self.parked = threading.Lock()
         self.parked.acquire()
 
@@ -34,7 +35,7 @@ class _PoolThread(threading.Thread):
                 job, self.job = self.job, None
                 job()
                 del job  # a parked thread must not keep the last request alive
-                if not self.pool.park(self):
+                if self.is_retired or not self.pool.park(self):
                     return
                 self.parked.acquire()
         finally:
@@ -81,6 +82,12 @@ class ThreadPool:
                 return False
             self._parked.append(thread)
             return True
+
+    def retire_current(self) -> None:
+        """Have the current thread, if it is one of these, end after its job."""
+        thread = threading.current_thread()
+        if isinstance(thread, _PoolThread):
+            thread.is_retired = True
 
     def ended(self, thread: _PoolThread) -> None:
         """Forget a thread."""

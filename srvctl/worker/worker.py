@@ -84,6 +84,10 @@ class Worker:
             loaded = program.load(self._settings)
             log.program_found(self._settings.program[0], loaded.file)
             return loaded
+        if self._settings.model == "threads":
+            from srvctl.serving.thread_locals import track
+
+            track()
         from srvctl.loader.importer import load
 
         loaded = load(

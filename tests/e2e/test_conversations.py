@@ -342,3 +342,64 @@ def test_a_handler_that_returns_a_coroutine_has_failed(model, handler, launch, p
     server.wait_for_log("how=failed")
     assert "the handler returned a coroutine, whose body has not run" in server.log
     assert "never awaited" not in server.log
+
+
+KEEPS = """
+import contextvars, socketserver, threading
+local, variable = threading.local(), contextvars.ContextVar("user", default=None)
+class Keeps(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            word, _, name = line.decode().strip().partition(" ")
+            if word == "login":
+                local.user = name
+                variable.set(name)
+            self.wfile.write(f"{getattr(local, 'user', None)} {variable.get()}\\n".encode())
+"""
+
+
+def test_a_thread_keeps_nothing_of_a_client_for_the_next(launch, place):
+    """Thread locals and context variables are as in a thread of its own, as long as the connection lasts."""
+    (place / "keeps.py").write_text(KEEPS)
+    server = launch("tcp4", "127.0.0.1:0", "--threads", "keeps:Keeps")
+    with server.connect() as client, client.makefile("rb") as lines:
+        client.sendall(b"login alice\n")
+        assert lines.readline() == b"alice alice\n"
+        client.sendall(b"who\n")
+        assert lines.readline() == b"alice alice\n"
+    for _ in range(20):
+        with server.connect() as client:
+            client.sendall(b"who\n")
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == b"None None\n"
+    assert server.stop() == 0
+
+
+@by_model
+def test_an_ipv4_client_of_a_dual_stack_socket_is_a_pair(model, launch, place):
+    """As with the standard library, and an IPv6 client has four parts."""
+    (place / "pair.py").write_text(
+        "def handler(request, client_address, server): request.sendall(repr(client_address).encode())\n"
+    )
+    server = launch("tcp", ":0", model, "pair:handler")
+    port = int(server.address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        assert receive_all(client) == repr(client.getsockname()).encode()
+
+
+@by_model
+def test_a_handler_for_http_answers_on_a_unix_socket(model, launch, place):
+    """It indexes the peer, and asks for the server's name and port."""
+    (place / "page.py").write_text(
+        "from http.server import BaseHTTPRequestHandler\n"
+        "class Page(BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200)\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(f'{self.server.server_name} {self.server.server_port}'.encode())\n"
+    )
+    server = launch("unix", "socket", model, "page:Page")
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert receive_all(client).endswith(b"\r\n\r\nsocket 0")
+    server.wait_for_log("how=done")

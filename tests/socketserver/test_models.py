@@ -487,3 +487,14 @@ def test_a_request_that_waited_is_served_by_the_next_serve_forever(model, monkey
             thread.join(PATIENCE)
         with serving(server, poll_interval=600):
             assert read_all(client) == b"x"
+
+
+@pytest.mark.parametrize("name", ["TCPServer", "ThreadingTCPServer", "ForkingTCPServer"])
+def test_a_closed_server_serves_again_on_another_socket(name, tmp_path):
+    """The original has no life that ends: some programs put a socket of their own in the place of the first."""
+    server = make(ours, name, echo, tmp_path)
+    server.server_close()
+    server.socket = socket.create_server(("127.0.0.1", 0))
+    server.server_address = server.socket.getsockname()
+    with serving(server) as run:
+        assert is_answered(run.server)
