@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
-import socket
 import time
 
 from srvctl import BaseRequestHandler
 from srvctl.errors import LoadError, UsageError
 
 from ..shared.append_file import shared_output, written_directories
-from .http import HttpConnection
+
+try:
+    from .http import HttpConnection, disable_delay
+except ModuleNotFoundError as error:
+    if error.name != "h11":
+        raise
+    why = "it needs the package h11; install srvctl[http], or h11 beside it"
+    raise LoadError("load", "handler 'static'", why) from None
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.loader.builtin import SandboxNeeds
 
     from ..shared.append_file import Output
-
-# Read /etc/mime.types here, once in each worker, and not in each child of --fork.
-mimetypes.init()
 
 
 class Stream(BaseRequestHandler):
@@ -59,9 +61,8 @@ class Stream(BaseRequestHandler):
     def handle(self) -> None:
         self.root, log = self.prepare()
         self.access_log_file = log and log.ensure_open()
-        if self.request.family in (socket.AF_INET, socket.AF_INET6):
-            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        HttpConnection(self)
+        disable_delay(self.request)
+        HttpConnection(self).serve()
 
     def log_access(self, request: str, status: int, sent: int) -> None:
         """Append a line in the Common Log Format to the access log, if there is one."""

@@ -1,16 +1,17 @@
 """Conditional and range requests of HTTP (RFC 9110, 13 and 14): whether to send a file, and which part of it.
 
-Pure functions of the request's headers.
+Pure functions of the request's header fields, by their names in small letters.
 """
 
 from __future__ import annotations
 
 import email.utils
 import re
+from datetime import UTC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from email.message import Message
+    from collections.abc import Mapping
 
 _RANGE = re.compile(r"bytes=([0-9]{1,18})?-([0-9]{1,18})?", re.ASCII)
 
@@ -19,22 +20,39 @@ class Unsatisfiable(Exception):
     """The range begins after the end of the file."""
 
 
-def is_unchanged(headers: Message, etag: str, modified: int) -> bool:
-    """Tell whether the client already has this version. If it sends an entity tag, its date is ignored (13.2.2)."""
-    if tags := headers.get("If-None-Match"):
-        return tags.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in tags.split(",")]
-    since = _read_date(headers.get("If-Modified-Since", ""))
-    return since is not None and modified <= since
+class NotModified(Exception):
+    """The client already has this version."""
 
 
-def wanted_range(headers: Message, etag: str, modified: str, size: int) -> tuple[int, int] | None:
+class FailedPrecondition(Exception):
+    """The file is not the version that the client wants."""
+
+
+def check_conditions(fields: Mapping[str, str], etag: str, modified: int) -> None:
+    """Raise `FailedPrecondition` or `NotModified` if that is so, in the order of RFC 9110, 13.2.2.
+
+    With an entity tag its date is ignored, both ways.
+    """
+    if (tags := fields.get("if-match")) is not None:
+        if not _has(tags, etag, is_weak=False):
+            raise FailedPrecondition
+    elif (until := _read_date(fields.get("if-unmodified-since", ""))) is not None and modified > until:
+        raise FailedPrecondition
+    if (tags := fields.get("if-none-match")) is not None:
+        if _has(tags, etag, is_weak=True):
+            raise NotModified
+    elif (since := _read_date(fields.get("if-modified-since", ""))) is not None and modified <= since:
+        raise NotModified
+
+
+def wanted_range(fields: Mapping[str, str], etag: str, modified: str, size: int) -> tuple[int, int] | None:
     """Return the start and the stop (exclusive) of the range, or None for the whole file. Raises `Unsatisfiable`.
 
     The whole file is sent for several ranges or an invalid one, as 14.2 allows, and if the file has changed since the
     client got its other part (If-Range).
     """
-    match = _RANGE.fullmatch(headers.get("Range", "").strip())
-    if not match or headers.get("If-Range", etag) not in (etag, modified):
+    match = _RANGE.fullmatch(fields.get("range", "").strip())
+    if not match or fields.get("if-range", etag) not in (etag, modified):
         return None
     first, last = (None if digits is None else int(digits) for digits in match.groups())
     if first is None:
@@ -50,9 +68,18 @@ def wanted_range(headers: Message, etag: str, modified: str, size: int) -> tuple
     return start, stop
 
 
+def _has(tags: str, etag: str, *, is_weak: bool) -> bool:
+    """Tell whether a list of entity tags has `etag`, or is any; a weak comparison takes a weak tag for a strong one."""
+    if tags.strip() == "*":
+        return True
+    names = [tag.strip() for tag in tags.split(",")]
+    return etag in ([name.removeprefix("W/") for name in names] if is_weak else names)
+
+
 def _read_date(text: str) -> float | None:
+    """Return the time of a date in any of the three forms of RFC 9110, 5.6.7; all of them are UTC."""
     try:
         when = email.utils.parsedate_to_datetime(text)
-        return when.timestamp() if when.tzinfo else None
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None

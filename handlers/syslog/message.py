@@ -39,7 +39,9 @@ _RFC_3164_TIME = re.compile(
 )
 _ISO_3164_TIME = re.compile(rb"(" + _ISO_TIME + rb") ")
 _TAG = re.compile(rb"([^\s:\[\]]{1,64})(?:\[([^\s\]]{0,64})\])?:(?=\s|\Z)")
-_HOST_AND_TAG = re.compile(rb"([^\s\[\]]{1,255}) ([^\s:\[\]]{1,64})(?:\[([^\s\]]{0,64})\])?:")
+# After a host name any text may come: its first word is a tag when it ends in "[PID]:", or in a colon and a space. In
+# "http://x", "12:30" and "aa:bb:cc" it is not.
+_HOST_AND_TAG = re.compile(rb"([^\s\[\]]{1,255}) ([^\s:\[\]]{1,64})(?:\[([^\s\]]{0,64})\]:|:(?=\s|\Z))")
 _HOST = re.compile(rb"([0-9A-Za-z._:-]{1,255}) ")
 
 

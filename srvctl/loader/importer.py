@@ -198,6 +198,8 @@ def _import(name: str, label: str, unsafe: str, is_ready_made: bool = False) -> 
             hint = f" ({unsafe})" if unsafe else f" in {_here(label)!r} or among the installed packages"
             raise _NoSuchModule("load", label, f"there is no module {error.name!r}{hint}") from None
         raise _failed_to_import(name, error, label) from error
+    except LaunchError:  # the module says itself what it lacks
+        raise
     except BaseException as error:  # also SystemExit, raised by the module's code
         raise _failed_to_import(name, error, label) from error
     return sys.modules[name]

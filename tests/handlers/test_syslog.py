@@ -119,6 +119,25 @@ def test_a_local_message_names_no_host():
     assert (message.host, message.app, message.procid, message.text) == ("", "prog", "3", "text")
 
 
+@pytest.mark.parametrize(
+    ("rest", "app", "procid", "text"),
+    [
+        ("prog: text", "prog", "", "text"),
+        ("prog[77]:text", "prog", "77", "text"),
+        ("prog:", "prog", "", ""),
+        ('{"key":"value"}', "", "", '{"key":"value"}'),
+        ("http://example.com/ is down", "", "", "http://example.com/ is down"),
+        ("aa:bb:cc:dd:ee:ff associated", "", "", "aa:bb:cc:dd:ee:ff associated"),
+        ("12:30 done", "", "", "12:30 done"),
+        ("[77]: text", "", "", "[77]: text"),
+    ],
+)
+def test_the_text_after_a_host_is_whole(rest, app, procid, text):
+    """Its first word is a tag when it looks like one, RFC 3164, 4.1.3; a colon inside a word is part of it."""
+    message = parse(f"<13>Apr  6 16:29:45 host {rest}".encode(), NOW)
+    assert (message.host, message.app, message.procid, message.text) == ("host", app, procid, text)
+
+
 @pytest.mark.parametrize("priority", range(192))
 def test_a_priority_is_a_facility_and_a_severity(priority):
     """Eight severities each."""
