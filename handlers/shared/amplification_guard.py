@@ -8,10 +8,12 @@ attacker's traffic.
 from __future__ import annotations
 
 from srvctl import DatagramRequestHandler
+from srvctl.net.address import format_sockaddr
+from srvctl.net.datagram_guard import FIRST_CLIENT_PORT
+from srvctl.runtime import log
+from srvctl.runtime.rate_limit import RateLimiter
 
-# Clients use ports above this one. A lower sender is forged, or is a service that an attacker made to answer us.
-# OpenBSD's inetd has the same limit: dg_badinput() in inetd.c.
-FIRST_CLIENT_PORT = 1024
+_rate = RateLimiter()
 
 
 class GuardedDatagramHandler(DatagramRequestHandler):
@@ -21,15 +23,19 @@ class GuardedDatagramHandler(DatagramRequestHandler):
     cut. The sender of a unix datagram cannot be forged and always gets its answer. ``guard`` set to false sends every
     answer.
 
-    The guard does not prevent a loop between two services on high ports.
+    The server, which sees all datagrams, refuses senders that come too often (`srvctl.net.datagram_guard`): so a loop
+    between two services on high ports ends, too.
     """
 
     guard: bool = True
 
     def finish(self) -> None:
-        """Send the answer, or drop it."""
+        """Send the answer, or drop it, and say so in the log once in a while."""
         if not self.guard or self._is_harmless():
             super().finish()
+        elif (suppressed := _rate.allow()) is not None:
+            why = "it is longer than the request, or goes to a port below 1024; --set guard=no sends it"
+            log.answer_dropped(format_sockaddr(self.client_address), why, suppressed)
 
     def _is_harmless(self) -> bool:
         if not isinstance(self.client_address, tuple):  # a unix socket, with or without a name

@@ -161,6 +161,13 @@ class Options:
         metavar="USER[:GROUP]",
         default_text="who runs srvctl",
     )
+    datagram_guard = Option(
+        "--datagram-guard",
+        "on",
+        "Do not answer UDP senders that may be forged: ports below 1024, floods, and more than was asked.",
+        group="Socket",
+        choices=("on", "off"),
+    )
     set = Option[tuple[tuple[str, str], ...]](
         "--set",
         (),

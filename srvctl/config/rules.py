@@ -58,6 +58,8 @@ def _check_socket(family: Family, address: str, given: Mapping[str, Any]) -> Non
         for name in {"backlog", "fd_store"} & given.keys():
             why = "fd is a socket that is open already; set it where the socket is made"
             raise UsageError("use", _flag(name), why)
+    if "datagram_guard" in given and family is not Family.FD and not family.word.startswith("udp"):
+        raise UsageError("use", "--datagram-guard", f"senders of {family.word} cannot be forged; it is for udp")
     if family.type is socket.SOCK_DGRAM and "backlog" in given:
         raise UsageError("use", "--backlog", f"{family.word} has no queue of connections; leave it out")
     if family.type is socket.SOCK_DGRAM and "drain_idle_timeout" in given:

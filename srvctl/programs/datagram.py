@@ -7,6 +7,7 @@ import os
 import socket
 
 from srvctl.net import ucspi
+from srvctl.net.datagram_guard import longest_answer
 from srvctl.programs.output import DatagramReply
 from srvctl.programs.stdio import Stdio
 from srvctl.runtime import log
@@ -37,6 +38,7 @@ class DatagramStdio(Stdio):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
+        self._is_guarded = server.is_guarded
         self._dropped_rate = RateLimiter()
 
     def _add_input_and_output(self, request: SpawnRequest) -> None:
@@ -46,10 +48,14 @@ class DatagramStdio(Stdio):
         request.stdin = request.own(os.memfd_create("datagram", os.MFD_CLOEXEC))
         os.write(request.stdin, conversation.data)
         os.lseek(request.stdin, 0, os.SEEK_SET)
-        conversation.output = reply = DatagramReply(self.source.max_packet_size)
+        conversation.output = reply = DatagramReply(self._longest_answer(conversation))
         request.stdout = request.own(reply.writing_end)
         if self._loop:
             reply.watch(self._loop)
+
+    def _longest_answer(self, conversation: Any) -> int:
+        longest = self.source.max_packet_size
+        return min(longest, longest_answer(len(conversation.data))) if self._is_guarded else longest
 
     def on_ended(self, conversation: ProgramConversation) -> None:
         reply = conversation.output
@@ -58,7 +64,7 @@ class DatagramStdio(Stdio):
         reply.read()
         reply.close()
         if reply.is_too_long:
-            self._drop_reply(conversation, f"it is longer than {self.source.max_packet_size} bytes")
+            self._drop_reply(conversation, f"it is longer than {reply.limit} bytes")
         elif reply.data and conversation.status is not None and os.WIFEXITED(conversation.status):
             self._send(conversation, reply.data)
 

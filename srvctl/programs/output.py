@@ -95,12 +95,12 @@ class DatagramReply(PipeReader):
 
     def __init__(self, limit: int) -> None:
         super().__init__(self._keep)
-        self._limit = limit
+        self.limit = limit
         self.data = b""
 
     @property
     def is_too_long(self) -> bool:
-        return len(self.data) > self._limit
+        return len(self.data) > self.limit
 
     def _keep(self, data: bytes) -> None:
         self.data += data

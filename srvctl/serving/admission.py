@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from srvctl.net.datagram_guard import DatagramGuard
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.table import ConversationTable
 
@@ -24,6 +25,7 @@ class Verdict(Enum):
     ADMITTED = ""
     RULE = "rule"  # verify_request said no
     RULE_FAILED = "rule failed"  # verify_request raised, and a rule that fails must not let anyone in
+    GUARD = "datagram guard"  # the sender may be forged
     LIMIT = "limit"  # --max-connections are being served, with --at-limit refuse
 
     __hash__ = object.__hash__
@@ -59,6 +61,15 @@ def rule(verify_request: Callable[[Any, Any], bool]) -> Check:
             log.rule_failed(format_sockaddr(conversation.peer), error)
             return Verdict.RULE_FAILED
         return Verdict.ADMITTED if is_admitted else Verdict.RULE
+
+    return check
+
+
+def guard(datagram_guard: DatagramGuard) -> Check:
+    """Return the check that refuses senders which are not to be answered."""
+
+    def check(conversation: Conversation) -> Verdict:
+        return Verdict.ADMITTED if datagram_guard.allows(conversation.peer) else Verdict.GUARD
 
     return check
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 
 from srvctl.runtime import log
 from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.runtime.loop import Loop
 from srvctl.serving.acceptor import Acceptor
-from srvctl.serving.admission import Admission, LimitCheck, log_begin, rule
+from srvctl.serving.admission import Admission, LimitCheck, guard, log_begin, rule
 from srvctl.serving.closing import Closing
 from srvctl.serving.counters import Counters
 from srvctl.serving.deadlines import Deadlines
@@ -19,7 +20,6 @@ from srvctl.serving.table import ConversationTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
     from typing import Any
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     MakeSource = Callable[[Counters], SocketSource]
     MakeExecutor = Callable[["Server"], Executor]
+
+
+_IP = (int(socket.AF_INET), int(socket.AF_INET6))
 
 
 class Server:
@@ -87,9 +90,20 @@ class Server:
     ) -> tuple[Closing, Handling]:
         return Closing(self.table, self.counters), Handling(handler, self, establish)
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether senders that may be forged are not answered: of a program, or a handler whose ``guard`` is true."""
+        if self.settings.datagram_guard == "off" or self.source.is_stream or self.source.family not in _IP:
+            return False
+        return bool(self.settings.program) or bool(getattr(self.RequestHandlerClass, "guard", False))
+
     def _checks(self) -> list[Check]:
         """Return what is to be asked before a conversation is let in, in its order."""
         checks: list[Check] = []
+        if self.is_guarded:
+            from srvctl.net.datagram_guard import DatagramGuard
+
+            checks.append(guard(DatagramGuard()))
         if type(self).verify_request is not Server.verify_request:
             checks.append(rule(self.verify_request))
         if self.limit_check:

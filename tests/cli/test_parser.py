@@ -52,6 +52,7 @@ SAMPLES = {
     "socket_mode": ("0600", 0o600),
     "socket_owner": ("root:root", "root:root"),
     "set": ("a=1", (("a", "1"),)),
+    "datagram_guard": ("off", "off"),
     "mixin": ("mine:Rule", ("mine:Rule",)),
     "datagram_wait": ("on", True),
     "program_stderr": ("null", "null"),
@@ -73,7 +74,11 @@ SAMPLES = {
 
 
 # What else an option needs, and the family that it is for.
-COMPANIONS = {"datagram_wait": ("udp", ":0"), "max_requests_jitter": ("unix", "socket", "--max-requests", "9")}
+COMPANIONS = {
+    "datagram_wait": ("udp", ":0"),
+    "datagram_guard": ("udp", ":0"),
+    "max_requests_jitter": ("unix", "socket", "--max-requests", "9"),
+}
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -47,6 +47,7 @@ def test_a_program_that_has_the_socket_is_the_only_one() -> None:
         ("udp", ":0", "sync", (), {"max_duration": 5.0}, "--max-duration: a datagram has no connection to close; with"),
         ("tcp", ":0", "fork", (), {"chdir": "/"}, "--chdir: it is for a program, and there is none; write -- PROGRAM"),
         ("tcp", ":0", "fork", PROGRAM, {"set": (("a", "1"),)}, "--set: it is for a handler; give a program arguments"),
+        ("tcp", ":0", "fork", (), {"datagram_guard": "off"}, "--datagram-guard: senders of tcp cannot be forged"),
         ("tcp", ":0", "fork", PROGRAM, {"mixin": ("a:B",)}, "--mixin: it is for a handler, and a program is started"),
         ("tcp", ":0", "fork", PROGRAM, {"datagram_wait": True}, "--datagram-wait: tcp is for connections; expected "),
         ("udp", ":0", "fork", PROGRAM, {"program_stderr": "socket"}, "--program-stderr socket: a program that gets"),

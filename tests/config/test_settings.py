@@ -46,6 +46,7 @@ VALUES = {
     "socket_mode": st.integers(0, 0o777),
     "socket_owner": st.text(min_size=1),
     "set": st.lists(st.tuples(st.text(), st.text())).map(tuple),
+    "datagram_guard": st.sampled_from(["on", "off"]),
     "mixin": st.lists(st.text()).map(tuple),
     "datagram_wait": st.booleans(),
     "program_stderr": st.sampled_from(["log", "inherit", "socket", "null"]),

@@ -460,8 +460,22 @@ def test_an_answer_comes_from_the_address_that_was_asked(launch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(PATIENCE)
         client.connect(("127.0.0.2", port))
-        client.send(b"x")
+        client.send(b"ten bytes.")  # an answer may be three times as long
         assert client.recv(100) == b"UDP 127.0.0.2 127.0.0.1\n"
+
+
+def test_an_answer_that_is_much_longer_than_its_request_is_dropped(launch) -> None:
+    """The sender may be forged: three times as long is the most, unless the guard is off."""
+    words = ("--", "sh", "-c", "echo 123456789")
+    for guard, answer in (("on", b""), ("off", b"123456789\n")):
+        server = launch("udp4", "127.0.0.1:0", "--datagram-guard", guard, *words)
+        with server.connect() as client:
+            client.send(b"abc")
+            if answer:
+                assert client.recv(100) == answer
+            else:
+                server.wait_for_log("answer dropped")
+                assert "it is longer than 9 bytes" in server.log
 
 
 @pytest.mark.parametrize("family", DATAGRAMS)

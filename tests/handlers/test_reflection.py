@@ -94,3 +94,21 @@ def test_without_the_guard_they_go_on_for_ever(serve, low_port):
     for _ in range(100):
         assert one.wait_until_handled()[0] == b"ping pong"
         assert two.wait_until_handled()[0] == b"ping pong"
+
+
+def test_what_is_not_answered_is_in_the_log(launch):
+    """Once in a while, with the way out."""
+    server = launch("udp4", "127.0.0.1:0", "daytime")
+    with server.connect() as client:
+        client.send(b"")
+        server.wait_for_log("answer dropped")
+    assert "--set guard=no sends it" in server.log
+
+
+def test_a_flood_of_one_sender_is_not_answered(launch):
+    """So that two services cannot be set on each other; the server counts that as refused."""
+    server = launch("udp4", "127.0.0.1:0", "--threads", "echo")
+    with server.connect() as client:
+        for _ in range(1000):
+            client.send(b"x")
+        server.wait_for_log('refused reason="datagram guard"')
