@@ -29,6 +29,7 @@ from tests.launched import PATIENCE, clean_environment
 
 CHECKOUT = Path(__file__).parents[1]
 PAGE = (CHECKOUT / "man" / "srvctl.1").read_text()
+LOG_PAGE = (CHECKOUT / "man" / "srvctl-log.5").read_text()
 README = (CHECKOUT / "README.md").read_text()
 PYPROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
 CI = (CHECKOUT / ".ci" / "run").read_text()
@@ -42,12 +43,6 @@ def section(title: str, mark: str = "Sh") -> str:
 def chapter(title: str) -> str:
     """Return one chapter of README."""
     return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-
-
-def table(title: str) -> list[tuple[str, str]]:
-    """Return the rows of the table of two columns in a chapter of README, without its head."""
-    rows = re.findall(r"^\| (.+?) \| (.+) \|$", chapter(title), re.MULTILINE)
-    return rows[2:] if rows[1][0] == "---" else rows[1:]
 
 
 def option_entries() -> dict[str, str]:
@@ -91,7 +86,7 @@ def events() -> dict[str, tuple[str, set[str]]]:
 # --- the manual page
 
 
-@pytest.mark.parametrize("page", ["srvctl.1", "srvctl-handlers.7", "srvctl-service.7"])
+@pytest.mark.parametrize("page", ["srvctl.1", "srvctl-log.5", "srvctl-handlers.7", "srvctl-service.7"])
 @pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is not installed")
 def test_mandoc_has_nothing_to_say_about_the_pages(page: str) -> None:
     """Their source is clean."""
@@ -106,6 +101,7 @@ def test_the_wheel_has_the_pages_and_every_package() -> None:
     setuptools = PYPROJECT["tool"]["setuptools"]
     assert setuptools["data-files"] == {
         "share/man/man1": ["man/srvctl.1"],
+        "share/man/man5": ["man/srvctl-log.5"],
         "share/man/man7": ["man/srvctl-handlers.7", "man/srvctl-service.7"],
     }
     packages = {".".join(path.parent.relative_to(CHECKOUT).parts) for path in CHECKOUT.glob("srvctl/**/__init__.py")}
@@ -161,7 +157,7 @@ def test_the_page_has_every_exit_status_with_its_meaning() -> None:
 
 def test_the_page_has_every_event_of_the_log_with_its_level_and_fields() -> None:
     """And none that is not written."""
-    entries = re.findall(r"^\.It Sy (.+) Pq Cm (\w+)\n((?:(?!\.It |\.El).*\n)*)", section("LOG"), re.MULTILINE)
+    entries = re.findall(r"^\.It Sy (.+) Pq Cm (\w+)\n((?:(?!\.It |\.El).*\n)*)", LOG_PAGE, re.MULTILINE)
     written = events()
     assert {name for name, _, _ in entries} == set(written)
     for name, level, text in entries:
@@ -180,7 +176,7 @@ def test_the_figures_of_a_state_are_those_of_the_page() -> None:
     server = assemble(settings, 1, socket.socket(), print, is_own=True)
     figures = server.figures()
     server.server_close()
-    entry = section("LOG").partition(".It Sy state ")[2].partition(".It ")[0]
+    entry = LOG_PAGE.partition(".It Sy state ")[2].partition(".It ")[0]
     assert set(figures) <= set(re.findall(r"\w+", entry))
 
 
@@ -229,21 +225,11 @@ def test_the_help_of_the_command_has_families_and_commands() -> None:
 # --- README
 
 
-def test_readme_has_every_signal_and_no_others() -> None:
-    """In the order of the supervisor's."""
-    found = [f"SIG{word}" for row, _ in table("Signals") for word in row.split(", ")]
-    assert found == [number.name for number in SIGNALS]
-
-
-def test_readme_has_every_exit_status_with_its_meaning() -> None:
-    """In the words of the code."""
-    assert [(int(number), text) for number, text in table("Exit status")] == [(int(s), s.meaning) for s in ExitStatus]
-
-
 def test_readme_has_every_family_and_model() -> None:
-    """In its first words."""
-    first = README.partition("\n## ")[0]
-    assert all(f"`{word}`" in first for word in [*(f.word for f in Family), *(f"--{model}" for model in MODELS)])
+    """Where one of each is chosen."""
+    assert all(
+        f"`{word}`" in chapter("Choosing") for word in [*(f.word for f in Family), *(f"--{model}" for model in MODELS)]
+    )
 
 
 def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
@@ -269,12 +255,11 @@ def test_the_states_are_drawn_as_they_are_in_the_code() -> None:
     assert all(TRANSITIONS[state, Event.FAIL] is State.FAILED for state in states[:-1])
 
 
-def test_readme_lists_the_completion_of_each_shell_and_it_is_made() -> None:
+def test_the_page_has_the_completion_of_each_shell_and_it_is_made() -> None:
     """Each line yields a script for its shell that completes `srvctl`."""
-    rows = re.findall(r"^\| (bash|zsh|fish) \| `.*?_SRVCTL_COMPLETE=(\w+) srvctl", README, re.MULTILINE)
-    assert [shell for shell, _ in rows] == ["bash", "zsh", "fish"]
-    for shell, instruction in rows:
-        assert instruction == f"{shell}_source"
+    shells = re.findall(r"_SRVCTL_COMPLETE=((\w+)_source) srvctl", section("SHELL COMPLETION"))
+    assert [shell for _, shell in shells] == ["bash", "zsh", "fish"]
+    for instruction, shell in shells:
         script = run_completion(_SRVCTL_COMPLETE=instruction)
         assert "_srvctl_completion" in script and f"{shell}_complete" in script
 
@@ -319,9 +304,10 @@ def readme_place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_readme_has_six_examples() -> None:
-    """Each with what it prints."""
-    assert len(EXAMPLES) == chapter("Examples").count("```sh\n") == 6
+def test_readme_has_examples_and_is_short() -> None:
+    """Each with what it prints; the rest is in the manual pages."""
+    assert len(EXAMPLES) == chapter("Examples").count("```sh\n") == 3
+    assert README.count("\n") <= 170
 
 
 @pytest.mark.parametrize(
