@@ -113,7 +113,7 @@ def test_the_supervisor_never_imports_the_handler(launch: Launch, place: Path) -
     (place / "tells.py").write_text(
         "import os, sys\n"
         f"with open({str(place / 'imported')!r}, 'a') as file: file.write(f'{{os.getpid()}} {{sys.orig_argv[1]}}\\n')\n"
-        "from srvctl import BaseRequestHandler as Name\n"
+        "def Name(request, client_address, server): pass\n"
     )
     server = launch("tcp", ":0", "--fork", "tells:Name")
     with server.connect() as client:

@@ -221,7 +221,9 @@ def test_the_sender_of_a_datagram_is_told(launch, place, family):
     """P28: UDP's names, or the path that it is bound to."""
     (place / "show").write_text("#!/bin/sh\ntr '\\0' '\\n' < /proc/$$/environ\n")
     (place / "show").chmod(0o755)
-    server = launch(family, str(place / "s") if family == "unix-dgram" else "127.0.0.1:0", "--", "./show")
+    address = str(place / "s") if family == "unix-dgram" else "127.0.0.1:0"
+    # An environment is a longer answer than the guard lets pass.
+    server = launch(family, address, *(["--datagram-guard", "off"] if family == "udp4" else []), "--", "./show")
     with server.connect() as client:
         client.send(b"() { :; }; echo pwned")
         found = dict(line.split("=", 1) for line in client.recv(65536).decode().splitlines())
