@@ -17,7 +17,7 @@ from srvctl.config.options import OPTIONS
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
 from srvctl.net.address import Family
-from srvctl.runtime import log
+from srvctl.runtime.error_text import describe
 from srvctl.supervisor.launch import check, launch
 
 _USAGE = "FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]"
@@ -149,7 +149,7 @@ def _handlers() -> None:
         try:
             line = builtin.describe(point)
         except (Exception, SystemExit) as error:  # a broken handler of another package does not end the list
-            line = f"({log.describe(error)})"
+            line = f"({describe(error)})"
         by = f" ({point.dist.name})" if point.dist and point.dist.name != "srvctl" else ""
         click.echo(f"{point.name:<{width}}  {line}{by}")
 

@@ -5,7 +5,10 @@ What is wrong is known without a client, so it is one line and status 78, and no
 
 from __future__ import annotations
 
+import sys
+
 from srvctl.errors import LoadError
+from srvctl.runtime.unfinished import UNFINISHED, refuse_unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ def check(handler: Any, is_stream: bool, label: str) -> None:
     if isinstance(handler, type):
         _check_class(handler, is_stream, label)
     elif hasattr(handler, "__code__"):
-        _check_function(handler, label, "")
+        _check_function(handler, label, "it")
         _check_arity(handler, 3, label)
 
 
@@ -45,12 +48,38 @@ def _check_class(handler: type, is_stream: bool, label: str) -> None:
     if handle is None and any(hasattr(handler, name) for name in _PROTOCOL_METHODS):
         why = "it is an asyncio protocol; expected a class with a method handle(self), such as a StreamRequestHandler"
         raise _refusal(label, why)
-    if hasattr(handle, "__code__"):
-        _check_function(handle, label, "its method handle is ")
+    for name in ("handle", *_OTHER_PLACES[1:], *(name for name in dir(handler) if name.startswith("do_"))):
+        method = getattr(handler, name, None)
+        if hasattr(method, "__code__"):
+            _check_function(method, label, f"its method {name}")
     if made_for:
         _check_handle_is_there(handler, label)
     if "__init__" in vars(handler):
         _check_arity(vars(handler)["__init__"], 4, label)
+    elif type(handler) is type and not any({"__init__", "__new__"} & set(vars(cls)) for cls in handler.__mro__[:-1]):
+        why = "its constructor takes no arguments; expected a StreamRequestHandler, or __init__(self, request, "
+        raise _refusal(label, why + "client_address, server)")
+
+
+def watch_results(handler: Any) -> None:
+    """Have a handler of the standard library's fail when its ``handle`` returns what has not run, a coroutine say.
+
+    Their constructor takes no notice of what ``handle`` returns; that of `srvctl.socketserver` does. Changes the class.
+    """
+    library = sys.modules.get("socketserver")
+    if library is None or not (isinstance(handler, type) and issubclass(handler, library.BaseRequestHandler)):
+        return
+    handle: Any = handler.handle  # type: ignore[attr-defined]
+    if handle.__module__ in sys.stdlib_module_names or handle.__module__ == "http.server":
+        return
+
+    def checked(self: Any) -> None:
+        result = handle(self)
+        if type(result) in UNFINISHED:
+            refuse_unfinished(result)
+
+    checked.__wrapped__ = handle  # type: ignore[attr-defined]
+    handler.handle = checked  # type: ignore[attr-defined]
 
 
 def _check_handle_is_there(handler: type, label: str) -> None:
@@ -62,18 +91,18 @@ def _check_handle_is_there(handler: type, label: str) -> None:
 
     methods = [name for name in names if callable(getattr(handler, name, None)) and not name.startswith("__")]
     near = get_close_matches("handle", methods, 1)
-    hint = f"; did you mean it by {near[0]!r}?" if near else ""
+    hint = f"; is {near[0]!r} meant to be it?" if near else ""
     raise _refusal(label, f"it has no method handle(self), so it would do nothing{hint}")
 
 
 def _check_function(function: Any, label: str, what: str) -> None:
-    """Refuse a function whose body does not run when it is called."""
+    """Refuse a function whose body does not run when it is called; `what` is the subject of the message."""
     flags = function.__code__.co_flags
     if flags & (_COROUTINE | _ASYNC_GENERATOR):
-        why = "a coroutine function has to be awaited; expected a plain function, which may call asyncio.run()"
-        raise _refusal(label, f"{what}{why}")
+        why = "is a coroutine function, which nothing awaits; expected a plain function, which may call asyncio.run()"
+        raise _refusal(label, f"{what} {why}")
     if flags & _GENERATOR:
-        raise _refusal(label, f"{what}a generator, whose body does not run when it is called; write without yield")
+        raise _refusal(label, f"{what} is a generator, whose body does not run when it is called; write without yield")
 
 
 def _check_arity(function: Any, count: int, label: str) -> None:

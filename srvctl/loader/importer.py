@@ -45,6 +45,7 @@ def load(
     """
     loaded, label = find(target, is_ready_made, is_stream), f"handler {target!r}"
     set_attributes(loaded.handler, assignments, label, mixins)
+    handler_check.watch_results(loaded.handler)
     if is_ready_made:
         _prepare(loaded.handler, label)
     return loaded

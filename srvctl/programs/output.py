@@ -9,6 +9,7 @@ import fcntl
 import os
 
 from srvctl.runtime import log
+from srvctl.runtime.log_format import FIELD_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class StderrLines(PipeReader):
 
     def _add(self, data: bytes) -> None:
         # One more than the log shows, which tells it to show that there was more.
-        self._line += data[: log.FIELD_MAX + 1 - len(self._line)]
+        self._line += data[: FIELD_MAX + 1 - len(self._line)]
 
     def _end_line(self) -> None:
         line, self._line = self._line, b""

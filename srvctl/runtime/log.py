@@ -8,42 +8,37 @@ srvctl writes to standard error, but the command line with its one line of an er
 from __future__ import annotations
 
 import sys
-import time
 
+from srvctl.runtime import log_format
+from srvctl.runtime.error_text import causes_of, describe, frames_of, members_of, notes_of, traceback_of
 from srvctl.runtime.line_writer import LineWriter
+from srvctl.runtime.log_format import DEBUG as DEBUG  # exported, for callers of `configure` and `wants`
+from srvctl.runtime.log_format import ERROR as ERROR
+from srvctl.runtime.log_format import INFO as INFO
+from srvctl.runtime.log_format import NOTICE as NOTICE
+from srvctl.runtime.log_format import WARNING as WARNING
+from srvctl.runtime.log_format import is_plain
 from srvctl.runtime.rate_limit import RateLimiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Priorities of syslog(3), which the journal reads from a leading <N>.
-ERROR, WARNING, NOTICE, INFO, DEBUG = 3, 4, 5, 6, 7
-_NAMES = {ERROR: "error", WARNING: "warning", NOTICE: "notice", INFO: "info", DEBUG: "debug"}
-_COLOURS = {ERROR: "\x1b[31m", WARNING: "\x1b[33m", NOTICE: "\x1b[1m", INFO: "", DEBUG: "\x1b[2m"}
-
-# A field is cut here, so that a peer cannot fill the disk with one event; frames of a traceback get more.
-FIELD_MAX = 1024
-TRACEBACK_MAX = 8192
-_NEEDS_QUOTES = frozenset(' "=\\')
-
-
 # One process has one log. `configure` is called once, before anything else runs.
 _sink: LineWriter | None = None
 _threshold = INFO
 _style = "text"
-_second = (0, "")
 
 
 def configure(style: str, threshold: int, fd: int = 2) -> LineWriter:
     """Write events of `threshold` and above to descriptor `fd`, which stays the caller's.
 
-    `style` is ``text``, ``terminal`` (colour, local time), ``journal`` (a leading priority, no time) or
-    ``json``.
+    `style` is ``text``, ``terminal`` (colour, local time, source lines), ``plain`` (the same without colour),
+    ``journal`` (a leading priority, no time) or ``json``.
     """
     global _sink, _threshold, _style
     _sink, _threshold, _style = LineWriter(fd, lines_dropped), threshold, style
-    "".encode("unicode_escape")  # imports the codec, now that there are descriptors for it; see `escape`
+    "".encode("unicode_escape")  # imports the codec, now that there are descriptors for it; see `log_format.escape`
     return _sink
 
 
@@ -52,98 +47,10 @@ def wants(priority: int) -> bool:
     return _sink is not None and priority <= _threshold
 
 
-def escape(value: object, limit: int = FIELD_MAX) -> str:
-    """Return `value` as printable ASCII on one line, quoted where it needs to be, at most about `limit` long."""
-    if type(value) is float:
-        return f"{value:.3f}"
-    text = str(value)
-    if type(value) is int:
-        return text
-    if text.isascii() and text.isprintable() and 0 < len(text) <= limit and _NEEDS_QUOTES.isdisjoint(text):
-        return text  # nearly all are so
-    if len(text) > limit:
-        text = text[:limit] + "..."
-    plain = text.encode("unicode_escape").decode("ascii")
-    if len(plain) > limit + 3:
-        plain = plain[:limit].rstrip("\\") + "..."
-    if plain == text and plain and not any(c in plain for c in ' "='):
-        return plain
-    return '"' + plain.replace('"', '\\"') + '"'
-
-
 def _event(priority: int, event: str, **fields: Any) -> None:
     if _sink is None or priority > _threshold:
         return
-    _sink.write(_format(_style, priority, event, fields).encode("ascii"))
-
-
-def _format(style: str, priority: int, event: str, fields: dict[str, Any]) -> str:
-    if style == "json":
-        return _format_json(priority, event, fields)
-    frames = fields.pop("traceback", "")
-    text = event + "".join([f" {key}={escape(value)}" for key, value in fields.items()])
-    if style == "terminal":
-        clock = time.strftime("%H:%M:%S")
-        below = "".join(f"\n    {line.encode('unicode_escape').decode()}" for line in frames.splitlines())
-        return f"{clock} {_COLOURS[priority]}{text}\x1b[0m{below}\n"
-    if frames:
-        text += f" traceback={escape(frames, TRACEBACK_MAX)}"
-    if style == "journal":
-        return f"<{priority}>{text}\n"
-    return f"{_timestamp()} {_NAMES[priority]} {text}\n"
-
-
-def _format_json(priority: int, event: str, fields: dict[str, Any]) -> str:
-    import json
-
-    record: dict[str, Any] = {"time": _timestamp(), "level": _NAMES[priority], "event": event}
-    for key, value in fields.items():
-        if isinstance(value, float):
-            value = round(value, 6)
-        elif not isinstance(value, int):
-            value = str(value)[: TRACEBACK_MAX if key == "traceback" else FIELD_MAX]
-        record[key] = value
-    return json.dumps(record) + "\n"
-
-
-def _timestamp() -> str:
-    global _second
-    now = time.time()
-    second = int(now)
-    if _second[0] != second:
-        _second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return f"{_second[1]}.{int(now % 1 * 1000):03d}Z"
-
-
-def describe(error: BaseException) -> str:
-    """Return an exception as ``Type: text``, whatever its own ``__str__`` does."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def frames_of(error: BaseException, skip: str = "") -> str:
-    """Return the traceback of `error`, without the frames of files below the directory `skip`.
-
-    With source lines where someone watches or asked for more. Otherwise only file, line and function: the
-    `traceback` module would cost a forked child more than its whole conversation.
-    """
-    if _style == "terminal" or _threshold >= DEBUG:
-        import traceback
-
-        entries = traceback.extract_tb(error.__traceback__)
-        kept = [e for e in entries if not (skip and e.filename.startswith(skip))]
-        return "".join(traceback.format_list(kept) + traceback.format_exception_only(error)).rstrip("\n")
-    lines = []
-    frame = error.__traceback__
-    while frame is not None:
-        code = frame.tb_frame.f_code
-        if not (skip and code.co_filename.startswith(skip)):
-            lines.append(f"{code.co_filename}:{frame.tb_lineno} in {code.co_name}")
-        frame = frame.tb_next
-    return " < ".join(reversed(lines[-20:]))
+    _sink.write(log_format.line(_style, priority, event, fields).encode("ascii"))
 
 
 # --- what happens to the server
@@ -268,13 +175,12 @@ def conversation_ended(peer: str, seconds: float, received: int, sent: int, how:
     priority = DEBUG if is_datagram and how == "done" else INFO
     if _sink is None or priority > _threshold:
         return
-    is_plain = peer.isascii() and peer.isprintable() and 0 < len(peer) <= FIELD_MAX and _NEEDS_QUOTES.isdisjoint(peer)
-    if _style != "text" or not is_plain:
+    if _style != "text" or not is_plain(peer):
         _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
         return
     # What `_event` would make of it, written out: there is one such line for each connection.
     fields = f"peer={peer} seconds={seconds:.3f} received={received} sent={sent} how={how}"
-    line = f"{_timestamp()} {_NAMES[priority]} ended {fields}\n"
+    line = f"{log_format.timestamp()} {log_format.NAMES[priority]} ended {fields}\n"
     _sink.write(line.encode("ascii"))
 
 
@@ -322,9 +228,19 @@ def conversation_cut(peer: str, age: float, why: str) -> None:
 
 
 def handler_failed(peer: str, error: BaseException, skip: str) -> None:
-    """A handler raised: the one line with its frames, or, past the first in a while, without them."""
-    frames = frames_of(error, skip) if _traceback_rate.allow() is not None else ""
-    fields = {"traceback": frames} if frames else {}
+    """A handler raised: what, and why; and once in a while where, without the frames of files below `skip`.
+
+    Source lines are for someone who watches, or asked for more.
+    """
+    fields: dict[str, Any] = {}
+    shows_source = _style in ("terminal", "plain") or _threshold >= DEBUG
+    if not shows_source:
+        parts = {"causes": causes_of(error, skip), "notes": notes_of(error), "exceptions": members_of(error, skip)}
+        fields = {name: part for name, part in parts.items() if part}
+    if _traceback_rate.allow() is not None:
+        frames = traceback_of(error, skip) if shows_source else frames_of(error, skip)
+        if frames:
+            fields["traceback"] = frames
     _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
 
 

@@ -8,8 +8,8 @@ import sys
 from functools import partial
 
 from srvctl.runtime import log
+from srvctl.runtime.unfinished import UNFINISHED, refuse_unfinished
 from srvctl.serving.conversation import EXITED, FAILED, HANDLER_OUTCOME, RESET
-from srvctl.socketserver.handlers import UNFINISHED, refuse_unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

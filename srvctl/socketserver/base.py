@@ -12,8 +12,8 @@ import select
 from collections import deque
 from time import monotonic
 
+from srvctl.runtime.error_text import describe
 from srvctl.runtime.lifecycle import Event, Lifecycle, LifecycleError, State
-from srvctl.runtime.log import describe
 from srvctl.runtime.loop import Loop
 from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from srvctl.runtime.log import describe
+from srvctl.runtime.error_text import describe
 from srvctl.socketserver.accept_errors import RequestDeferred
 
 TYPE_CHECKING = False

@@ -13,7 +13,7 @@ from srvctl.listener.listener import Listener
 from srvctl.listener.open import open_listener
 from srvctl.loader import builtin
 from srvctl.net.address import Family
-from srvctl.runtime import directory, log
+from srvctl.runtime import colour, directory, log
 from srvctl.supervisor import upgrade
 from srvctl.supervisor.signals import Signals
 from srvctl.supervisor.supervisor import Supervisor
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 def launch(
     settings: Settings,
     prestarted: WorkerProcess | None = None,
-    show_banner: Callable[[str, list[str], str, str, Settings], None] | None = None,
+    show_banner: Callable[[str, str, str, Settings], None] | None = None,
 ) -> ExitStatus:
     """Serve as `settings` ask until a signal says stop; return the exit status. Blocks; raises `LaunchError`.
 
     Takes over the signals and the log of the process, and closes standard output when it has announced. `prestarted` is
     a worker that waits to be configured; it stays the caller's until then. `show_banner` shows a person at a terminal
-    what is served: the address, the parts of the server, the handler or program, its file, and the settings.
+    what is served: the address, the handler or program, its file, and the settings.
     """
     if upgrade.is_preflight():
         return ExitStatus.OK  # the command line is read, everything is imported
@@ -54,7 +54,7 @@ def launch(
         setup = _worker_setup(settings, listener, target, is_ready_made, style, threshold)
 
         def on_ready(info: dict[str, Any]) -> None:
-            _announce(settings, listener, info, show_banner if style == "terminal" else None)
+            _announce(settings, listener, info, show_banner if style in ("terminal", "plain") else None)
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attach(supervisor.loop)
@@ -136,18 +136,21 @@ def _log_style(settings: Settings) -> tuple[str, int]:
         return "json", threshold
     if systemd.is_journal(2):
         return "journal", threshold
-    return "terminal" if log.to_terminal() else "text", threshold
+    has_terminal = log.to_terminal()
+    if colour.is_wanted(has_terminal, os.environ):
+        return "terminal", threshold
+    return "plain" if has_terminal else "text", threshold
 
 
 def _announce(
     settings: Settings,
     listener: Listener,
     info: dict[str, Any],
-    show_banner: Callable[[str, list[str], str, str, Settings], None] | None,
+    show_banner: Callable[[str, str, str, Settings], None] | None,
 ) -> None:
     """Report that the server is ready: to a person, or the log, and to a script that reads standard output."""
     if show_banner and not settings.quiet:
-        show_banner(listener.address, info["parts"], settings.target_text, info["file"], settings)
+        show_banner(listener.address, settings.target_text, info["file"], settings)
     else:
         log.listening(listener.address, info["name"], settings.target_text, settings.model, settings.max_connections)
     if settings.announce and sys.stdout is not None:

@@ -139,7 +139,7 @@ def test_a_handler_of_the_standard_library_serves(handler: str, launch: Launch) 
         (("tcp", ":0", "socketserver:DatagramRequestHandler"), "it is made for datagrams (DatagramRequestHandler)"),
         (("unix-seqpacket", "s", "myapp:Upper"), "it is made for datagrams (DatagramRequestHandler)"),
         (("unix-dgram", "s", "myapp:Echo"), "it is made for connections (StreamRequestHandler)"),
-        (("tcp", ":0", "forms:coroutine"), "it is not a handler: a coroutine function"),
+        (("tcp", ":0", "forms:coroutine"), "it is not a handler: it is a coroutine function"),
         (("tcp", ":0", "forms:helper"), "it is not a handler: module objects cannot be called"),
     ],
     ids=" ".join,

@@ -74,7 +74,7 @@ def test_a_name_in_a_class_in_a_package_is_found(load, place: Path) -> None:  # 
     """The longest part that is a module is the module."""
     (place / "package").mkdir()
     (place / "package" / "__init__.py").write_text("")
-    (place / "package" / "mod.py").write_text("class Outer:\n    class Inner:\n        pass\n")
+    (place / "package" / "mod.py").write_text("class Outer:\n    class Inner:\n        def __init__(self, *_): pass\n")
     assert load("package.mod.Outer.Inner").startswith("loaded Outer.Inner ")
     assert load("package.mod:Outer.Inner").startswith("loaded Outer.Inner ")
 
@@ -144,12 +144,14 @@ def test_whatever_can_be_called_with_three_arguments_is_a_handler(load, place: P
 @pytest.mark.parametrize(
     ("function", "why"),
     [
-        ("async def handler(a, b, c): pass", "a coroutine function has to be awaited"),
+        ("async def handler(a, b, c): pass", "it is a coroutine function, which nothing awaits"),
         ("def handler(): pass", "it takes 0 arguments"),
         ("def handler(a, b, c, d): pass", "it takes 4 arguments"),
         ("def handler(a, b=1): pass", "it takes 1 to 2 arguments"),
         ("def handler(a, b, c, *, d): pass", "it takes 3 arguments"),
         ("class handler:\n    def __init__(self): pass", "it takes 1 arguments"),
+        ("class handler: pass", "its constructor takes no arguments"),
+        ("class handler:\n    def handle(self): pass", "its constructor takes no arguments"),
         ("handler = 'text'", "str objects cannot be called"),
         ("handler = None", "NoneType objects cannot be called"),
     ],
@@ -331,8 +333,10 @@ def test_bytecode_is_neither_read_nor_written(load, place: Path) -> None:  # typ
         ("async def handle(self): pass", "its method handle is a coroutine function"),
         ("def handle(self): yield", "its method handle is a generator, whose body does not run"),
         ("async def handle(self): yield", "its method handle is a coroutine function"),
-        ("def hanlde(self): pass", "it has no method handle(self), so it would do nothing; did you mean it by 'hanl"),
+        ("def hanlde(self): pass", "it has no method handle(self), so it would do nothing; is 'hanl"),
         ("pass", "it has no method handle(self), so it would do nothing"),
+        ("handle = print\n    async def setup(self): pass", "its method setup is a coroutine function"),
+        ("handle = print\n    async def do_GET(self): pass", "its method do_GET is a coroutine function"),
     ],
 )
 @pytest.mark.parametrize("library", ["srvctl", "socketserver"])
@@ -341,6 +345,20 @@ def test_a_handler_that_does_nothing_is_refused(load, place: Path, library: str,
     source = f"from {library} import StreamRequestHandler\nclass Mine(StreamRequestHandler):\n    {body}\n"
     (place / "mine.py").write_text(source)
     assert f"it is not a handler: {why}" in load("mine:Mine")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def __new__(cls, *arguments): return object.__new__(cls)",
+        "__init__ = print",
+        "__slots__ = ()\n    def __init__(self, *arguments): pass",
+    ],
+)
+def test_a_class_of_no_base_is_a_handler_by_its_constructor(load, place: Path, body: str) -> None:  # type: ignore[no-untyped-def]
+    """Whatever it is made with."""
+    (place / "mine.py").write_text(f"class Mine:\n    {body}\n")
+    assert load("mine:Mine").startswith("loaded ")
 
 
 @pytest.mark.parametrize("method", ["__init__(self, *a)", "setup(self)", "finish(self)"])

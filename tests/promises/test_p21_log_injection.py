@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srvctl.runtime import log
+from srvctl.runtime import log_format
 from tests.promises.faults import asked, lines_with, short_and_long
 
 PRINTABLE = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
@@ -38,14 +38,14 @@ def test_a_field_is_printable_bounded_and_can_be_told_from_the_next(examples):
     @settings(max_examples=examples, deadline=None, database=None)
     @given(ANYTHING)
     def check(value: str) -> None:
-        escaped = log.escape(value)
+        escaped = log_format.escape(value)
         assert set(escaped) <= PRINTABLE
         if escaped.startswith('"'):
             assert re.fullmatch(r'"(?:[^"\\]|\\.)*"', escaped)
         else:
             assert not set(escaped) & set(' "=')
         # Quotation marks of what was cut are the only thing that can make it longer than the cap.
-        assert len(escaped.replace('\\"', '"')) <= log.FIELD_MAX + len('"..."')
+        assert len(escaped.replace('\\"', '"')) <= log_format.FIELD_MAX + len('"..."')
 
     check()
 
@@ -58,8 +58,8 @@ def test_an_event_is_one_line(style, examples):
     @settings(max_examples=examples, deadline=None, database=None)
     @given(FIELDS)
     def check(fields: dict[str, str]) -> None:
-        most = 200 + 2 * (log.TRACEBACK_MAX + 3 * log.FIELD_MAX)
-        check_text(log._format(style, log.ERROR, "event", dict(fields)), most)
+        most = 200 + 2 * (log_format.TRACEBACK_MAX + 3 * log_format.FIELD_MAX)
+        check_text(log_format.line(style, log_format.ERROR, "event", dict(fields)), most)
 
     check()
 
@@ -71,7 +71,7 @@ def test_an_event_is_valid_json(examples):
     @settings(max_examples=examples, deadline=None, database=None)
     @given(FIELDS, st.floats(allow_nan=False, allow_infinity=False), st.integers())
     def check(fields: dict[str, str], seconds: float, count: int) -> None:
-        line = log._format("json", log.ERROR, "event", {**fields, "seconds": seconds, "count": count})
+        line = log_format.line("json", log_format.ERROR, "event", {**fields, "seconds": seconds, "count": count})
         assert set(line[:-1]) <= PRINTABLE
         assert line[-1] == "\n"
 
@@ -80,7 +80,7 @@ def test_an_event_is_valid_json(examples):
 
         record = json.loads(line, parse_constant=refuse)
         for name, value in fields.items():
-            most = log.TRACEBACK_MAX if name == "traceback" else log.FIELD_MAX
+            most = log_format.TRACEBACK_MAX if name == "traceback" else log_format.FIELD_MAX
             assert record[name] == value[:most]
         assert record["count"] == count
 
@@ -113,7 +113,7 @@ def test_an_exception_with_a_clients_bytes_in_it_is_one_line(launch, style, mode
     failed = lines_with(server.log, "handler failed")
     assert len(failed) == len(INJECTIONS)
     # The first has the frames of its traceback too.
-    assert max(map(len, failed[1:])) < 2 * log.FIELD_MAX + 300
+    assert max(map(len, failed[1:])) < 2 * log_format.FIELD_MAX + 300
     # Each line begins as one of ours does, the start's and the stop's included.
     begin = r"\{\"time\": \"" if style == "json" else r""
     assert all(re.match(begin + r"\d{4}-\d\d-\d\dT", line) for line in server.log.splitlines())

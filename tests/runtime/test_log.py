@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from srvctl.runtime import line_writer as sink_module
 from srvctl.runtime import log
@@ -25,9 +23,7 @@ from srvctl.runtime.line_writer import LineWriter
 from srvctl.runtime.loop import Loop
 from srvctl.runtime.rate_limit import RateLimiter
 
-anything = st.text() | st.binary() | st.binary().map(lambda data: data.decode("utf-8", "surrogateescape"))
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
-PRINTABLE = re.compile(r"[ -~]+\n")
 
 
 @pytest.fixture(autouse=True)
@@ -71,55 +67,6 @@ def close(sink: LineWriter) -> None:
 # --- one event, one line
 
 
-@given(peer=anything, path=anything)
-def test_any_bytes_of_a_peer_make_one_line_of_text(peer: object, path: object) -> None:
-    """Promise P21: printable ASCII, in the styles of text and the journal."""
-    for style in ("text", "journal"):
-        line = log._format(style, log.INFO, "event", {"peer": peer, "traceback": str(path)})
-        assert PRINTABLE.fullmatch(line)
-
-
-@given(peer=anything, path=anything)
-def test_any_bytes_of_a_peer_make_one_object_of_json(peer: object, path: object) -> None:
-    """Promise P21: valid JSON on one line."""
-    line = log._format("json", log.INFO, "event", {"peer": peer, "traceback": str(path)})
-    assert PRINTABLE.fullmatch(line)
-    assert json.loads(line)["peer"] == str(peer)[: log.FIELD_MAX]
-
-
-@given(value=anything, limit=st.integers(1, 50))
-def test_a_field_is_quoted_so_that_it_can_be_read_back(value: object, limit: int) -> None:
-    """Whatever is in it, it ends where it ends; and it is no longer than it may be."""
-    text = log.escape(value, limit)
-    assert re.fullmatch(r'[^ "=\\]+|"(?:[^"\\]|\\.)*"', text)
-    assert len(text.replace('\\"', '"')) <= limit + len('"..."')
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("plain", "plain"),
-        ("", '""'),
-        ("two words", '"two words"'),
-        ("a=b", '"a=b"'),
-        ('say "x"', r'"say \"x\""'),
-        ("line\nline", r'"line\nline"'),
-        ("\x1b[31m", r'"\x1b[31m"'),
-        ("é", r'"\xe9"'),
-        (0.12345, "0.123"),
-        (7, "7"),
-    ],
-)
-def test_a_value_is_written_as_people_read_it(value: object, text: str) -> None:
-    """Quoted where a space or a quote would end it."""
-    assert log.escape(value) == text
-
-
-def test_a_field_that_is_too_long_is_cut() -> None:
-    """A peer cannot fill the disk with one event."""
-    assert log.escape("x" * 5000) == "x" * log.FIELD_MAX + "..."
-
-
 def test_an_event_is_time_level_name_and_fields(written) -> None:  # type: ignore[no-untyped-def]
     """In UTC, to the millisecond."""
     read = written()
@@ -154,7 +101,7 @@ def test_a_terminal_has_colour_and_the_traceback_below(written) -> None:  # type
     log.handler_failed("\x1b[2J", failure("two\nlines\x1b"), "")
     first, *below = read().splitlines()
     assert r'peer="\x1b[2J"' in first and first.endswith("\x1b[0m")
-    assert "in failure" in below[0] and below[-1].endswith(r"lines\x1b")
+    assert "in failure" in below[1] and below[-1].endswith(r"lines\x1b")
     assert all("\x1b" not in line for line in below)
 
 
@@ -190,6 +137,34 @@ def failure(text: str) -> ValueError:
         return error
 
 
+def test_the_causes_of_a_failure_are_in_its_line(written) -> None:  # type: ignore[no-untyped-def]
+    """On one line of text, in lists of JSON; each time, since they may differ."""
+    group = ExceptionGroup("several", [TypeError("a"), KeyError("b")])
+    group.__cause__ = ValueError("cause")
+    group.add_note("note")
+    read = written()
+    log.handler_failed("-", group, "")
+    log.handler_failed("-", group, "")
+    causes = 'causes="ValueError: cause" notes=note exceptions="TypeError: a < KeyError: \'b\'"\n'
+    assert [line.endswith(causes) for line in read().splitlines(keepends=True)] == [True, True]
+    read = written("json")
+    log.handler_failed("-", group, "")
+    record = json.loads(read().splitlines()[-1])
+    assert (record["causes"], record["notes"]) == (["ValueError: cause"], ["note"])
+    assert record["exceptions"] == ["TypeError: a", "KeyError: 'b'"]
+
+
+def test_a_terminal_shows_causes_as_python_does(written) -> None:  # type: ignore[no-untyped-def]
+    """Below the line, and not in it."""
+    error = failure("x")
+    error.__cause__ = KeyError("why")
+    read = written("plain")
+    log.handler_failed("-", error, "")
+    first, *below = read().splitlines()
+    assert "causes" not in first and "\x1b" not in first
+    assert "    KeyError: 'why'" in below
+
+
 def test_the_frames_of_a_fault_that_comes_back_are_written_once(written) -> None:  # type: ignore[no-untyped-def]
     """Each time is a line; a traceback a time would be the disk."""
     read = written()
@@ -200,31 +175,13 @@ def test_the_frames_of_a_fault_that_comes_back_are_written_once(written) -> None
     assert all('error="ValueError: x"' in line for line in lines)
 
 
-def test_an_exception_that_cannot_be_told_is_told() -> None:
-    """Its own text may raise."""
-
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-    assert log.describe(Mute()) == "Mute: (its text cannot be had)"
-    assert log.describe(KeyError()) == "KeyError"
-
-
-def test_frames_below_a_directory_are_left_out() -> None:
-    """srvctl's own say nothing to a handler's author."""
-    here = str(Path(__file__).parent)
-    assert "in failure" in log.frames_of(failure("x"))
-    assert "in failure" not in log.frames_of(failure("x"), here)
-
-
 # --- repetition
 
 
 def test_a_rate_limiter_lets_one_through_and_counts_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """In 5 seconds each."""
     now = 100.0
-    monkeypatch.setattr(log.time, "monotonic", lambda: now)
+    monkeypatch.setattr(throttle_module.time, "monotonic", lambda: now)
     throttle = RateLimiter()
     assert [throttle.allow() for _ in range(4)] == [0, None, None, None]
     now += throttle_module.REPEAT_SECONDS

@@ -469,11 +469,15 @@ def test_a_handler_of_another_package_says_what_it_needs(printed: Print, monkeyp
     class Stream:
         file: str = ""
 
+        def __init__(self, *arguments: object) -> None: ...
+
         @classmethod
         def needs(cls) -> builtin.SandboxNeeds:
             return builtin.SandboxNeeds(writes=(cls.file,), connects=(Family.VSOCK,))
 
     class Datagram:
+        def __init__(self, *arguments: object) -> None: ...
+
         def needs(self) -> None:
             raise AssertionError("nobody has made an object of it")
 
