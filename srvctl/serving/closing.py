@@ -43,6 +43,10 @@ class Closing:
         self._loop = loop
         self._lingering.watch(loop)
 
+    def resize(self, limit: int) -> None:
+        """Let at most `limit` connections wait for their peers; the one that has waited longest makes room."""
+        self._lingering.limit = limit
+
     def is_idle(self) -> bool:
         """Tell whether no connection is being closed."""
         return not len(self._lingering)

@@ -6,6 +6,7 @@ import os
 import socket
 
 from srvctl.runtime import log
+from srvctl.runtime.descriptor_limit import closing_limit
 from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.runtime.loop import Loop
 from srvctl.serving.acceptor import Acceptor
@@ -65,6 +66,7 @@ class Server:
         self.socket: socket.socket = self.source.socket
         self.server_address = self.source.address
         self.closing, self.handling = self._make_ends(handler, Establish(steps) if steps else None)
+        self.closing.resize(closing_limit(limit))
         self.limit_check = LimitCheck(self.table, limit) if settings.at_limit == "refuse" else None
         self.executor = make_executor(self)
         self.deadlines = Deadlines(settings, self.table, self.executor)
@@ -219,6 +221,7 @@ class Server:
         """Serve at most `limit` conversations at the same time from now on; what runs goes on."""
         if self.limit_check:
             self.limit_check.limit = limit
+        self.closing.resize(closing_limit(limit))
         self.executor.resize(limit)
         self.acceptor.on_resized()
 

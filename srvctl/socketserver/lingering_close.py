@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 2.0  # nginx: lingering_timeout 5 s, Apache: 2 s a read
 LINGER_BYTES = 64 * 1024  # more than a well-behaved peer has in flight at the end
+LINGER_MAX = 512  # connections at a time: each holds a descriptor
 
 
 class _LingeringSocket:
@@ -48,10 +49,14 @@ class _LingeringSocket:
 
 
 class Lingering:
-    """The connections that are being closed. Owns each from `close` on, until its peer is done with it."""
+    """The connections that are being closed. Owns each from `close` on, until its peer is done with it.
 
-    def __init__(self, close: Callable[[Any], None]) -> None:
+    At most `limit` wait; the one that has waited longest is closed for the next.
+    """
+
+    def __init__(self, close: Callable[[Any], None], limit: int = LINGER_MAX) -> None:
         self._close = close
+        self.limit = limit
         self._closing: dict[int, _LingeringSocket] = {}  # by deadline, since each has as long as the others
         self._is_timed = False
         self._is_last = False
@@ -72,6 +77,8 @@ class Lingering:
         if closing.discard():
             self._close(sock)
             return
+        if len(self._closing) >= self.limit:
+            self._end_oldest(loop)
         self._closing[id(closing)] = closing
         if self._is_last:  # the server has been closed meanwhile: nobody else is left to wait
             self.finish()
@@ -92,6 +99,10 @@ class Lingering:
         if not self._is_timed:
             self._is_timed = True
             loop.call_soon(lambda: self._end_late(loop))
+
+    def _end_oldest(self, loop: Loop | None) -> None:
+        with contextlib.suppress(StopIteration, RuntimeError):  # another thread ends one at this moment
+            self._end(loop, next(iter(self._closing.values())))
 
     def _end_late(self, loop: Loop) -> None:
         """End those whose time is up, and come back for the next."""

@@ -17,10 +17,10 @@ from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
 from srvctl.runtime import directory, log, signals
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
+from srvctl.runtime.descriptor_limit import raise_soft_limit
 from srvctl.runtime.process_session import kill_session
 from srvctl.serving.server import Server
 from srvctl.worker.assemble import assemble, load_mixins
-from srvctl.worker.descriptor_limit import raise_soft_limit
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
 from srvctl.worker.service_life import ServiceLife, owners

@@ -67,6 +67,29 @@ def test_a_peer_that_still_sends_is_waited_for(parts):
     assert closed[-1] == -1
 
 
+def test_the_one_that_has_waited_longest_makes_room(parts):
+    """What holds a descriptor is bounded; each has the end of the reply already."""
+    made = parts()
+    made.closing.resize(2)
+    peers, closed = [], []
+    for number in range(4):
+        ours, peer = socket.socketpair()
+        over = conversation(number)
+        over.replace(ours)
+        made.table[id(over)] = over
+        made.closing.end(over)
+        peers.append(peer)
+        closed.append(ours)
+    assert [ours.fileno() == -1 for ours in closed] == [True, True, False, False]
+    assert [ours.fileno() in made.loop.watched for ours in closed] == [False, False, True, True]
+    for peer in peers:
+        assert peer.recv(1) == b""
+        peer.close()
+    for ours in closed[2:]:
+        made.loop.watched[ours.fileno()](1)
+    assert made.closing.is_idle()
+
+
 def test_without_lingering_others_go_on_with_the_connection(parts):
     """Only the copy of this process is closed."""
     made = parts()

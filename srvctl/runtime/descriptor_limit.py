@@ -12,6 +12,8 @@ import resource
 _FOR_EACH = 2
 # The interpreter's own, the log, the listener, and what the handler opens for all.
 _FOR_ALL = 64
+# Connections that have been served, whose peers have not closed them: at most so many, for two seconds each.
+CLOSING_MAX = 512
 
 
 def raise_soft_limit(conversations: int) -> tuple[int, int] | None:
@@ -19,10 +21,18 @@ def raise_soft_limit(conversations: int) -> tuple[int, int] | None:
 
     Return the limit and what would be needed if not even each connection has a descriptor; None when all is well.
     """
-    needed = conversations * _FOR_EACH + _FOR_ALL
+    needed = conversations * _FOR_EACH + _FOR_ALL + CLOSING_MAX
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return None
     soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return None if soft >= conversations + _FOR_ALL else (soft, needed)
+
+
+def closing_limit(conversations: int) -> int:
+    """Return how many connections may wait for their peers to close while `conversations` are served."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CLOSING_MAX
+    return max(_FOR_ALL, min(CLOSING_MAX, soft - conversations * _FOR_EACH - _FOR_ALL))
