@@ -90,6 +90,11 @@ class ProgramConversation(Conversation):
         self._name = self._name or super().name
         return self._name
 
+    def remember_connection(self) -> None:
+        """Note what can be known only while the connection is open: the name of the peer, and what came and went."""
+        self._name = self.name
+        self.update_counters()
+
     def close_pipes(self) -> None:
         """Read no more of what the program writes."""
         for pipe in (self.lines, self.output):

@@ -1,7 +1,7 @@
 """The executor of programs: each conversation is given one, which leads a process group, is followed, and is ended so.
 
-A conversation ends when its program does. What that left running in its group is nobody's business any more, as with
-``tcpserver``, unless the conversation was cut.
+A conversation ends when its program does. What that left running is nobody's business any more, as with ``tcpserver``,
+unless the conversation was cut: a descendant that has the connection open keeps it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from time import monotonic
 
 from srvctl.config.settings import TERM_SECONDS
 from srvctl.programs.guardian import Guardian
+from srvctl.programs.holders import Orphans
 from srvctl.programs.process_group import has_group, kill_group, terminate_group
 from srvctl.programs.program import is_shortage
 from srvctl.programs.reaper import SigchldReaper
+from srvctl.programs.release import ReleaseCheck
 from srvctl.programs.spawn_threads import SpawnRequest, SpawnThreads
 from srvctl.runtime import log
 from srvctl.runtime.rate_limit import RateLimiter
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 # While more programs wait to be started than the threads can start in this time, nobody waits for the loop. Ends and
 # connections that come meanwhile are seen to together, which takes this process a tenth less of the processor.
 _SLEEP_SECONDS = 0.001
+# More than can end before they are registered, however many are on their way.
+_EARLY_MAX = 1000
 
 
 class ProgramPool(Executor):
@@ -60,7 +64,8 @@ class ProgramPool(Executor):
         self._terminating: set[int] = set()  # groups that got TERM and whose programs have ended since
         self._out_of_resources = False  # of processes or descriptors, when one was needed last
         self._failure_rate = RateLimiter()
-        self._guardian = Guardian()
+        self._guardian, self._orphans = Guardian(), Orphans()
+        self._release_check = ReleaseCheck(self._running, self._orphans, server.closing.release)
 
     # --- life
 
@@ -69,11 +74,13 @@ class ProgramPool(Executor):
         self._stdio.open(loop, acceptor)
         self._reaper.open(loop)
         self._guardian.open()
+        self._orphans.open()
 
     def close(self) -> None:
         self._spawn_threads.close()
         self._register_started()
         self._reaper.close()
+        self._release_check.is_armed = False
         super().close()
 
     def wait(self) -> None:
@@ -84,6 +91,7 @@ class ProgramPool(Executor):
             except ChildProcessError:
                 status = 0
             self._on_reaped(pid, status)
+        self._orphans.close()
         self._guardian.dismiss()
 
     def is_full(self) -> bool:
@@ -123,6 +131,8 @@ class ProgramPool(Executor):
         if not self._spawn_threads.submit(request, on_their_way):  # where there is no thread there is no process either
             request.cancel()
             self._on_failed_spawn(conversation, BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        if not self._release_check.is_armed and self._loop:
+            self._release_check.arm(self._loop)
         self._acceptor.pause_when_full()
 
     def _prepare_spawn(self, conversation: ProgramConversation) -> SpawnRequest:
@@ -137,6 +147,11 @@ class ProgramPool(Executor):
             request.close()
             raise
         return request
+
+    def _running(self) -> dict[int, ProgramConversation]:
+        """Return the conversations of all programs that have been started, by process id."""
+        self._register_started()
+        return self._by_pid
 
     def _on_spawned_elsewhere(self) -> None:
         """Called in a thread when the loop is to know of a start."""
@@ -243,18 +258,24 @@ class ProgramPool(Executor):
         has_others, was_cut = has_group(pid), conversation.cut is not CutState.NOT_CUT
         if was_cut and has_others:
             self._terminating.add(pid)
-        if not has_others or was_cut:
+        if was_cut or not (has_others or self._has_heirs(conversation)):
             self._stdio.before_close(conversation)
             self._closing.end(conversation)
         else:  # its connection is left to what the program left running
             self._closing.end(conversation, lingers=False)
         self._acceptor.on_room()
 
+    def _has_heirs(self, conversation: ProgramConversation) -> bool:
+        """Tell whether a process outside of the group of a program that has ended has the connection open."""
+        return conversation.connection is not None and self._orphans.have_open(conversation.connection.fileno())
+
     def _after_reaping(self) -> None:
         if self._reaped_early:
             self._register_all()
         if len(self._in_flight) == len(self._by_pid):  # none is on its way: what is left was there before us
             self._reaped_early.clear()
+        elif len(self._reaped_early) > _EARLY_MAX:  # orphans: those of programs on their way are among the last
+            del self._reaped_early[next(iter(self._reaped_early))]
         if self._spawn_threads.is_backlogged():
             self._reaper.sleep(_SLEEP_SECONDS)
 

@@ -6,6 +6,8 @@ It leaves the table, is counted and logged, and its connection is half-closed an
 
 from __future__ import annotations
 
+import socket
+
 from srvctl.net.address import format_sockaddr
 from srvctl.runtime import log
 from srvctl.runtime.rate_limit import RateLimiter
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.counters import Counters
     from srvctl.serving.table import ConversationTable
+
+# In place of a connection that has been closed: whatever is asked of it, it is not there any more (EBADF).
+_CLOSED = socket.socket()
+_CLOSED.close()
 
 
 class Closing:
@@ -71,6 +77,11 @@ class Closing:
                 connection.close()
         if self.on_closed:
             self.on_closed()
+
+    def release(self, conversation: Conversation) -> None:
+        """Close the connection of a conversation that goes on without it; what came and went has been counted."""
+        connection, conversation.connection = conversation.connection, _CLOSED
+        self._lingering.close(connection, self._loop)
 
     def refuse(self, conversation: Conversation, verdict: Verdict) -> None:
         """Close a conversation that was not let in, count that, and log it once in a while."""

@@ -141,6 +141,36 @@ def test_a_background_job_keeps_neither_the_conversation_nor_the_log(launch, pla
     server.wait_for_log("line=later")
 
 
+def test_what_a_program_leaves_in_another_session_keeps_the_connection(launch, place: Path) -> None:
+    """As with tcpserver: nobody shuts it down; and it is reaped when it ends."""
+    text = "exec 3<&0; setsid sh -c 'echo $$; read -r line <&3; echo later $line' &\n"
+    server = launch("tcp4", "127.0.0.1:0", "--", script(place, "leave", text))
+    with server.connect() as client:
+        orphan = int(read_line(client))
+        assert ended(server)[0]["status"] == "0"
+        client.sendall(b"said\n")
+        assert receive_all(client) == b"later said\n"
+    wait_until(lambda: is_gone(orphan), "orphan to be reaped", server)
+
+
+@pytest.mark.parametrize("family", ["tcp4", "unix"])
+def test_the_client_meets_the_end_when_the_program_has_closed_the_connection(launch, place: Path, family: str) -> None:
+    """And not when the program ends: what it does then is a conversation still, whose bytes are known."""
+    (place / "end").touch()
+    text = "read -r line; echo answer; exec <&- >&-\nwhile test -e end; do sleep 0.05; done\n"
+    address = "127.0.0.1:0" if family == "tcp4" else "s"
+    server = launch(family, address, "--", script(place, "close", text))
+    with server.connect() as client:
+        client.sendall(b"hello\n")
+        assert receive_all(client) == b"answer\n"
+    assert not lines_with(server.log, " ended ")
+    (place / "end").unlink()
+    (line,) = ended(server)
+    assert line["how"] == "done"
+    if family == "tcp4":
+        assert (line["received"], line["sent"]) == ("6", "7")
+
+
 # --- standard error
 
 
