@@ -26,6 +26,7 @@ class Verdict(Enum):
     RULE = "rule"  # verify_request said no
     RULE_FAILED = "rule failed"  # verify_request raised, and a rule that fails must not let anyone in
     GUARD = "datagram guard"  # the sender may be forged
+    UNREAD = "unread answers"  # the sender, a unix one, does not read
     LIMIT = "limit"  # --max-connections are being served, with --at-limit refuse
 
     __hash__ = object.__hash__

@@ -43,6 +43,7 @@ class Closing:
         self._loop: Loop | None = None
         self.on_end: Callable[[], None] | None = None
         self.on_closed: Callable[[], None] | None = None  # while somebody waits for the last of them
+        self.on_over: Callable[[Any], None] | None = None  # with each conversation, also one that was not let in
 
     def open(self, loop: Loop) -> None:
         """Have `loop` wait for the peers of the connections that are being closed."""
@@ -66,6 +67,8 @@ class Closing:
             return
         outcome = conversation.final_outcome()
         self.counters.record(outcome, conversation.meter)
+        if self.on_over:
+            self.on_over(conversation)
         if self.on_end:
             self.on_end()
         if self._logs:
@@ -89,6 +92,8 @@ class Closing:
         if verdict is not Verdict.RULE_FAILED and (suppressed := self._refused_rate.allow()) is not None:
             log.refused(verdict.value, format_sockaddr(conversation.peer), suppressed)
         if (connection := conversation.connection) is None:
+            if self.on_over:
+                self.on_over(conversation)
             return
         if verdict is Verdict.LIMIT:
             connection.close()  # to spend more on it is what the limit is against

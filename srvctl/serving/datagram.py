@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from time import monotonic, monotonic_ns
+from time import monotonic, monotonic_ns, sleep
 
 from srvctl.net.address import format_sockaddr, mapped, unmapped
 from srvctl.runtime import log
 from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.conversation import LOST, METER_ITEMS, RECEIVED, SENT, SENT_AT, Conversation
 from srvctl.serving.source import BATCH, SocketSource
+from srvctl.serving.unread_answers import SEND_SECONDS
 from srvctl.socketserver.datagram import ICMP_ERRNOS, DatagramServer, Reply, answer_from, ask_for_destination
 
 TYPE_CHECKING = False
@@ -26,8 +27,9 @@ _AF_INET6, _AF_UNIX = int(socket.AF_INET6), int(socket.AF_UNIX)
 _DONTWAIT, _TRUNC = int(socket.MSG_DONTWAIT), int(socket.MSG_TRUNC)
 _ANCILLARY_BYTES = socket.CMSG_SPACE(20)  # in6_pktinfo, the larger of the two
 
-# A unix peer that does not read holds the answer to it for so long, and not for ever: socket(7), a struct timeval.
+# An answer waits for room for so long, and not for ever: socket(7) SO_SNDTIMEO, a struct timeval.
 _SEND_TIMEOUT = struct.pack("@ll", 1, 0)
+_FIRST_PAUSE_SECONDS = 0.0005
 
 
 class DatagramConversation(Conversation, Reply):
@@ -39,6 +41,8 @@ class DatagramConversation(Conversation, Reply):
 
     data: bytes
     ancillary: Sequence[tuple[int, int, bytes]] = ()  # what the answer is sent with
+    reserved = 0  # of the room for answers, by `UnreadAnswers`
+    waits_for_room = True  # for a moment, when an answer cannot be sent at once
 
     @classmethod
     def class_for(cls, sock: socket.socket) -> Callable[[], DatagramConversation]:
@@ -53,10 +57,16 @@ class DatagramConversation(Conversation, Reply):
                 flags, address = 0, flags
             if is_ipv6:
                 address = mapped(address)
+            elif is_unix:
+                if flags & _DONTWAIT:
+                    self.waits_for_room = False
+                flags |= _DONTWAIT
             try:
                 sent = send(data, flags, address) if not self.ancillary else Reply.sendto(self, data, flags, address)
             except OSError as error:
-                if error.errno not in ICMP_ERRNOS or is_unix:
+                if is_unix:
+                    return self._send_late(data, flags, address, error)
+                if error.errno not in ICMP_ERRNOS:
                     raise
                 # An error that came back for an earlier datagram, to whomever; asking took it off the socket.
                 self.meter[LOST] += 1
@@ -69,6 +79,28 @@ class DatagramConversation(Conversation, Reply):
         others = {name: _delegate(name) for name in dir(sock) if name[0] != "_" and not hasattr(cls, name)}
         own = {"_sock": sock, "sendto": sendto, "__init__": object.__init__}
         return type(cls.__name__, (cls,), others | own)
+
+    def _send_late(self, data: Any, flags: int, address: Any, error: OSError) -> int:
+        """Wait a moment for room for an answer to a unix peer. Raises `error` when there is none.
+
+        Not by SO_SNDTIMEO, since a socket that was handed over is others' too, nor by poll(2), which does not know of
+        the room that the peer has, unix(7).
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        until = monotonic() + SEND_SECONDS
+        while isinstance(error, BlockingIOError) and self.waits_for_room and monotonic() < until:
+            sleep(pause)
+            pause *= 2
+            try:
+                sent = self._sock.sendto(data, flags, address)
+            except BlockingIOError:
+                continue
+            self.meter[SENT] += sent
+            self.meter[SENT_AT] = monotonic_ns()
+            return sent
+        if isinstance(error, BlockingIOError):
+            self.meter[LOST] += 1
+        raise error
 
     @property
     def request(self) -> tuple[bytes, DatagramConversation]:
@@ -115,7 +147,7 @@ class DatagramSource(SocketSource):
         self._may_be_mapped = sock.family == socket.AF_INET6
         self._tells_destination = ask_for_destination(sock)
         self._is_plain = not (self._tells_destination or self._may_be_mapped)
-        if is_own:
+        if is_own and sock.family != _AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
 
     def accept(self) -> DatagramConversation:

@@ -106,6 +106,12 @@ class Server:
             from srvctl.net.datagram_guard import DatagramGuard
 
             checks.append(guard(DatagramGuard()))
+        if not self.source.is_stream and self.source.family == socket.AF_UNIX and not self.settings.datagram_wait:
+            from srvctl.serving.unread_answers import UnreadAnswers
+
+            unread_answers = UnreadAnswers(self.socket)
+            checks.append(unread_answers)  # type: ignore[arg-type]  # a source of datagrams makes no other ones
+            self.closing.on_over = unread_answers.on_end
         if type(self).verify_request is not Server.verify_request:
             checks.append(rule(self.verify_request))
         if self.limit_check:

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.launched import Launched, ask, receive_all, receive_exactly
+from tests.launched import PATIENCE, Launched, ask, receive_all, receive_exactly
 
 Launch = Callable[..., Launched]
 
@@ -296,6 +296,27 @@ def test_a_datagram_is_answered_only_when_the_handler_wrote(model: str, launch: 
 
 
 # --- what handlers do
+
+
+@by_model
+def test_a_peer_that_reads_no_answers_silences_nobody(model: str, launch: Launch, place) -> None:
+    """It is refused before its answers fill the server's buffer, and says so in the log; a stop waits for nobody."""
+    server = launch("unix-dgram", "socket", model, "echo")
+
+    def peer(name: str) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        made.bind(str(place / name))
+        made.connect(str(place / "socket"))
+        made.settimeout(PATIENCE)
+        return made
+
+    with peer("bad") as bad, peer("good") as good:
+        while 'reason="unread answers"' not in server.log:
+            bad.send(b"x")
+        for number in range(50):
+            good.send(b"%d" % number)
+            assert good.recv(9) == b"%d" % number
+        assert server.stop() == 0
 
 
 @by_model
