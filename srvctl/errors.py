@@ -10,6 +10,10 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class ExitStatus(IntEnum):
     """The exit status of the command. README and the manual page print the `meaning` of each."""
@@ -82,6 +86,22 @@ class ResourceError(LaunchError):
 
     status = ExitStatus.OSERR
     errno: int | None = None
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    """Return the end of an error's line, ``; did you mean A or B?``, or an empty string if none of `words` is similar.
+
+    Case and leading dashes do not count. Those that begin with `word` come before those that are spelled like it.
+    """
+    import difflib  # slow to import, and needed for an error alone
+
+    typed = word.lstrip("-").lower()
+    plain = {candidate.lstrip("-").lower(): candidate for candidate in words}
+    if typed in plain:
+        return f"; did you mean {plain[typed]}?"
+    begun = [name for name in plain if len(typed) >= 3 and name.startswith(typed)]
+    similar = begun[:3] or difflib.get_close_matches(typed, plain)
+    return f"; did you mean {' or '.join(plain[name] for name in similar)}?" if similar else ""
 
 
 # Errors of the system that mean: choose another address (69), or get the permission (77). All others are 71.

@@ -15,6 +15,7 @@ from srvctl.errors import (
     NoPermission,
     ResourceError,
     UsageError,
+    did_you_mean,
     from_os_error,
 )
 
@@ -102,3 +103,22 @@ def test_an_error_of_resources_keeps_the_number() -> None:
 def test_an_os_error_without_a_number_has_its_text() -> None:
     """OSError("...") has no strerror."""
     assert from_os_error("bind", "x", OSError("Too long")).why == "too long"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("tpc", "; did you mean tcp?"),
+        ("TCP", "; did you mean tcp?"),
+        ("--tcp", "; did you mean tcp?"),
+        ("udp5", "; did you mean udp or udp4?"),
+        ("uni", "; did you mean unix or unix-dgram?"),
+        ("un", "; did you mean unix?"),
+        ("u", ""),
+        ("http", ""),
+        ("", ""),
+    ],
+)
+def test_a_hint_names_what_resembles_the_word(word: str, hint: str) -> None:
+    """First those that begin with it; none when nothing is near."""
+    assert did_you_mean(word, ["tcp", "tcp4", "udp", "udp4", "unix", "unix-dgram"]) == hint

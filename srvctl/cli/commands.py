@@ -15,7 +15,7 @@ from srvctl.cli.family import FamilyCommand, Run
 from srvctl.config.option import Option
 from srvctl.config.options import OPTIONS
 from srvctl.config.settings import Settings
-from srvctl.errors import ExitStatus
+from srvctl.errors import ExitStatus, UsageError, did_you_mean
 from srvctl.net.address import Family
 from srvctl.runtime.error_text import describe
 from srvctl.supervisor.launch import check, launch
@@ -84,6 +84,16 @@ class _FamilyGroup(click.Group):
 
 class _Program(_FamilyGroup):
     """The whole command line. Its help fits one screen."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if self.get_command(ctx, word) is None and not word.startswith("-"):
+            own_flags = [flag for param in self.get_params(ctx) for flag in param.opts]
+            if hint := did_you_mean(word, [*self.commands, *own_flags]):
+                raise UsageError("serve", repr(word), f"no such family or command{hint}")
+        return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("FAMILY and ADDRESS"):

@@ -28,8 +28,18 @@ def from_click(error: click.ClickException) -> UsageError:
 
     match error:
         case click.NoSuchOption():
-            hint = f"; did you mean {' or '.join(error.possibilities)}?" if error.possibilities else ""
-            return UsageError("use", f"option {error.option_name!r}", f"no such option{hint}")
+            return _no_such_option(error.option_name)
         case click.BadOptionUsage():
             return UsageError("use", f"option {error.option_name!r}", error.message.rstrip("."))
     return UsageError("read", "the command line", error.format_message().rstrip("."))
+
+
+def _no_such_option(flag: str) -> UsageError:
+    """Return the error for an option where no family is before it."""
+    from srvctl.cli.parser import no_such_option
+    from srvctl.config.options import MODEL_OPTIONS, OPTIONS
+
+    flags = [flag for option in (*MODEL_OPTIONS, *OPTIONS) for flag in option.flags]
+    if flag in flags:
+        return UsageError("use", f"option {flag!r}", f"it stands after the address: srvctl FAMILY ADDRESS {flag}")
+    return no_such_option(flag, flags)

@@ -11,7 +11,7 @@ import os
 from srvctl.config.option import variable_of
 from srvctl.config.options import MODEL_OPTIONS, MODELS, OPTIONS
 from srvctl.config.settings import Settings
-from srvctl.errors import UsageError
+from srvctl.errors import UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def parse(family: str, words: Sequence[str], extra: Sequence[Option[Any]] = ()) 
     arguments, typed = _scan(words, {flag: option for option in options for flag in option.flags})
     if not arguments:
         raise UsageError("serve", family, "ADDRESS is missing")
-    address, *handlers = arguments
+    address, *handlers = arguments.values()
     if len(handlers) > 1:
-        raise UsageError("read", "the command line", f"unexpected argument ({' '.join(handlers[1:])})")
+        raise _forgotten_dashes(words, arguments) or _unexpected(handlers[1:])
     if handlers and program:
         raise UsageError("serve", f"handler {handlers[0]!r} and a program", "expected one of them")
     variables = _read_variables(option for option in options if option.name not in typed)
@@ -75,20 +75,24 @@ def _split_program(words: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]
     return words[:at], tuple(words[at + 1 :])
 
 
-def _scan(words: Iterable[str], options: dict[str, Option[Any]]) -> tuple[list[str], dict[str, Any]]:
-    """Return the arguments, and the values of options by name. Options may stand anywhere; the last one counts."""
-    arguments: list[str] = []
+def _scan(words: Sequence[str], options: dict[str, Option[Any]]) -> tuple[dict[int, str], dict[str, Any]]:
+    """Return the arguments by position, and the values of options by name.
+
+    Options may stand anywhere; the last one counts.
+    """
+    arguments: dict[int, str] = {}
     typed: dict[str, Any] = {}
-    rest = iter(words)
-    for word in rest:
+    rest = enumerate(words)
+    following = (word for _, word in rest)
+    for position, word in rest:
         if not word.startswith("-") or word == "-":
-            arguments.append(word)
+            arguments[position] = word
             continue
         for flag, value in _flags_of(word):
             option = options.get(flag)
             if option is None:
-                raise _no_such_option(flag, options)
-            read = _typed_value(option, flag, value, rest)
+                raise _forgotten_dashes(words, arguments) or no_such_option(flag, options)
+            read = _typed_value(option, flag, value, following)
             typed[option.name] = (*typed.get(option.name, ()), read) if option.multiple else read
     return arguments, typed
 
@@ -107,7 +111,8 @@ def _typed_value(option: Option[Any], flag: str, value: str | None, rest: Iterat
     """Return the value of a typed option: from its own word, or else the next word."""
     if option.flag:
         if value is not None:
-            raise UsageError("use", f"option {flag!r}", "it takes no value")
+            hint = "; --max-connections is the number" if option in MODEL_OPTIONS else ""
+            raise UsageError("use", f"option {flag!r}", f"it takes no value{hint}")
         return True
     if value is None:
         value = next(rest, None)
@@ -124,14 +129,28 @@ def _read(option: Option[Any], text: str, source: str) -> Any:
         raise UsageError("use", f"{option.long_flag} {text!r}", f"{error}{source}") from None
 
 
-def _no_such_option(flag: str, options: dict[str, Option[Any]]) -> UsageError:
+def no_such_option(flag: str, valid: Iterable[str]) -> UsageError:
+    """Return the error for an option that is none of the `valid` ones."""
+    from srvctl.cli.foreign_options import FOREIGN_OPTIONS
+
     if flag in RENAMED:
         return UsageError("use", flag, f"it is called {RENAMED[flag]} now")
-    import difflib
+    if flag in FOREIGN_OPTIONS:
+        return UsageError("use", flag, FOREIGN_OPTIONS[flag])
+    return UsageError("use", f"option {flag!r}", f"no such option{did_you_mean(flag, [*valid, '--help'])}")
 
-    similar = sorted(difflib.get_close_matches(flag, [*options, "--help"]))
-    hint = f"; did you mean {' or '.join(similar)}?" if similar else ""
-    return UsageError("use", f"option {flag!r}", f"no such option{hint}")
+
+def _forgotten_dashes(words: Sequence[str], arguments: dict[int, str]) -> UsageError | None:
+    """Return the error for a program in the place of the handler, with words after it that only a program can have."""
+    from srvctl.loader.builtin import OWN
+    from srvctl.loader.mistaken_handler import explain_program
+
+    position, handler = [*arguments.items(), (0, ""), (0, "")][1]
+    return explain_program(words[position:]) if handler and handler not in OWN else None
+
+
+def _unexpected(arguments: Iterable[str]) -> UsageError:
+    return UsageError("read", "the command line", f"unexpected argument ({' '.join(arguments)})")
 
 
 def _read_variables(options: Iterable[Option[Any]]) -> dict[str, Any]:

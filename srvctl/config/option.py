@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from srvctl.config.parsers import parse_assignment, parse_limit, parse_mode, parse_text, parse_variable
+from srvctl.errors import did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Option(Generic[T]):
     def read(self, text: str) -> Any:
         """Return the value that `text` stands for. Raises ValueError with what was expected."""
         if self.choices and text not in self.choices:
-            raise ValueError(f"expected {' or '.join(self.choices)}")
+            raise ValueError(f"expected {' or '.join(self.choices)}{did_you_mean(text, self.choices)}")
         return self.parse(text)
 
     def text_of(self, value: Any) -> str:

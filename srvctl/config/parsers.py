@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from srvctl.errors import did_you_mean
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +119,7 @@ def parse_limit(text: str) -> tuple[str, int, int]:
     name, _, values = text.partition("=")
     name = name.upper()
     if name not in LIMITS:
-        raise ValueError(f"expected NAME=VALUE, with a name of {', '.join(LIMITS)}")
+        raise ValueError(f"expected NAME=VALUE, with a name of {', '.join(LIMITS)}{did_you_mean(name, LIMITS)}")
     soft, _, hard = values.partition(":")
     limits = [_limit(value) for value in (soft, hard or soft)]
     if limits[1] != -1 and (limits[0] == -1 or limits[0] > limits[1]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from srvctl.errors import UsageError
+from srvctl.errors import UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ def set_attributes(
         holder = handler if name in own else mixins
         if name not in declared:
             valid = ", ".join(f"{n} ({kind})" for n, kind in sorted(declared.items())) or "none"
-            raise UsageError("set", f"{name!r} of {owner}", f"no such attribute; it has {valid}")
+            why = f"no such attribute; it has {valid}{did_you_mean(name, declared)}"
+            raise UsageError("set", f"{name!r} of {owner}", why)
         kind, _, optional = declared[name].partition(" or ")
         if optional and text.lower() == "none":
             setattr(holder, name, None)

@@ -7,6 +7,7 @@ for ``srvctl unit`` (`srvctl.unit.service`).
 
 from __future__ import annotations
 
+import os
 from collections import namedtuple
 
 from srvctl.errors import LoadError
@@ -47,9 +48,15 @@ def installed() -> list[EntryPoint]:
 def lookup(handler: str) -> tuple[str, bool]:
     """Return what to import for the command line's `handler`, and whether it is a ready-made one.
 
-    Only a bare word is looked up; anything else is returned unchanged. Raises `LoadError`.
+    Only a bare word is looked up; anything else is returned unchanged, unless it is a file without a name in it. Raises
+    `LoadError`, and `UsageError` for a program.
     """
     if not handler.isidentifier():
+        if ":" not in handler and os.path.isfile(handler):
+            from srvctl.loader.mistaken_handler import explain_file
+
+            if mistake := explain_file(handler):
+                raise mistake
         return handler, False
     if handler in OWN:
         return f"{GROUP}.{handler}", True
@@ -59,10 +66,9 @@ def lookup(handler: str) -> tuple[str, bool]:
             return point.value, True
     if handler in RENAMED:
         raise LoadError("load", f"handler {handler!r}", f"it is called {RENAMED[handler]!r} now")
-    names = ", ".join(point.name for point in points) or "none is installed"
-    raise LoadError(
-        "load", f"handler {handler!r}", f"there is no ready-made handler of that name ({names}); expected MODULE:NAME"
-    )
+    from srvctl.loader.mistaken_handler import explain_word
+
+    raise explain_word(handler, [point.name for point in points])
 
 
 def needs_of(handler: str, is_stream: bool, assignments: Sequence[tuple[str, str]]) -> SandboxNeeds:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from srvctl.errors import LaunchError, LoadError
+from srvctl.errors import LaunchError, LoadError, did_you_mean
 from srvctl.loader import handler_check, source_finder
 from srvctl.loader.attributes import set_attributes
 from srvctl.loader.trust import why_unsafe
@@ -81,8 +81,9 @@ def _find(target: str, label: str) -> tuple[ModuleType, Any]:
     """Import what `target` names, from the current directory as well, or that of a file; return its module and it."""
     location, _, name = target.partition(":")
     if location.endswith(".py") or "/" in location:
+        name = _required(name, label)
         module = _import_file(location, label)
-        return module, _attribute(module, _required(name, label), label)
+        return module, _attribute(module, name, label)
     unsafe = _make_importable(_here(label))
     if name:
         module = _import(location, label, unsafe)
@@ -147,7 +148,7 @@ def _import_file(path: str, label: str) -> ModuleType:
 
     path = os.path.abspath(path)
     if not os.path.isfile(path):
-        raise LoadError("load", label, f"there is no file {path!r}")
+        raise LoadError("load", label, f"there is no file {path!r}{_similar_file(path)}")
     directory = os.path.dirname(path)
     if unsafe := _make_importable(directory):
         raise LoadError("load", label, unsafe)
@@ -165,6 +166,20 @@ def _import_file(path: str, label: str) -> ModuleType:
     except BaseException as error:
         raise _failed_to_import(name, error, label) from error
     return module
+
+
+def _similar_file(path: str) -> str:
+    directory, name = os.path.split(path)
+    return did_you_mean(name, [f"{module}.py" for module in _modules_in(directory)])
+
+
+def _modules_in(directory: str) -> list[str]:
+    """Return the names of the modules that are files in `directory`; none if it cannot be read."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return sorted(name.removesuffix(".py") for name in names if name.endswith(".py"))
 
 
 def _import_dotted(path: str, label: str, unsafe: str) -> tuple[ModuleType, str]:
@@ -196,8 +211,9 @@ def _import(name: str, label: str, unsafe: str, is_ready_made: bool = False) -> 
     except ModuleNotFoundError as error:
         # Missing is the module itself or its package. Any other name was imported inside of the module.
         if error.name and (name + ".").startswith(error.name + "."):
-            hint = f" ({unsafe})" if unsafe else f" in {_here(label)!r} or among the installed packages"
-            raise _NoSuchModule("load", label, f"there is no module {error.name!r}{hint}") from None
+            where = f" ({unsafe})" if unsafe else f" in {_here(label)!r} or among the installed packages"
+            hint = did_you_mean(error.name, _modules_in(_here(label)))
+            raise _NoSuchModule("load", label, f"there is no module {error.name!r}{where}{hint}") from None
         raise _failed_to_import(name, error, label) from error
     except LaunchError:  # the module says itself what it lacks
         raise
@@ -257,10 +273,15 @@ def _attribute(module: ModuleType, name: str, label: str) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
-            names = ", ".join(n for n, v in vars(module).items() if callable(v) and not n.startswith("_"))
-            raise LoadError(
-                "load",
-                label,
-                f"there is no {name!r} in module {module.__name__!r}; it has {names or 'nothing to call'}",
-            ) from None
+            names = _public_callables(module)
+            has = f"it has {', '.join(names) or 'nothing to call'}{did_you_mean(part, names)}"
+            why = f"there is no {name!r} in module {module.__name__!r}; {has}"
+            raise LoadError("load", label, why) from None
     return value
+
+
+def _public_callables(module: ModuleType) -> list[str]:
+    """Return the names of what can be called in `module`: what it defines, or, if that is nothing, what it imports."""
+    public = {name: value for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+    own = [name for name, value in public.items() if getattr(value, "__module__", "") == module.__name__]
+    return own or list(public)

@@ -11,7 +11,7 @@ import socket
 from collections import namedtuple
 from enum import Enum
 
-from srvctl.errors import UsageError
+from srvctl.errors import UsageError, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,9 @@ class Family(Enum):
         for family in cls:
             if family.word == word:
                 return family
-        raise UsageError("serve", repr(word), f"no such family; expected {', '.join(f.word for f in cls)}")
+        words = [family.word for family in cls]
+        hint = did_you_mean(word, words) or f"; expected {', '.join(words)}"
+        raise UsageError("serve", repr(word), f"no such family{hint}")
 
 
 class InternetAddress(namedtuple("InternetAddress", "host port")):

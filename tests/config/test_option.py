@@ -67,6 +67,8 @@ def test_a_choice_takes_its_words_only() -> None:
     assert at_limit.read("refuse") == "refuse"
     with pytest.raises(ValueError, match=r"^expected wait or refuse$"):
         at_limit.read("x")
+    with pytest.raises(ValueError, match=r"^expected wait or refuse; did you mean refuse\?$"):
+        at_limit.read("refues")
 
 
 def test_a_limit_that_is_off_is_shown_so() -> None:

@@ -139,6 +139,12 @@ def test_a_name_that_is_not_declared_is_told_those_that_are(name: str) -> None:
     assert str(caught.value) == f"cannot set '{name}' of handler 'x': no such attribute; it has {names}"
 
 
+def test_a_misspelt_attribute_is_recognized() -> None:
+    """The list of all attributes comes before it."""
+    with pytest.raises(UsageError, match=r"no such attribute; it has .*; did you mean times\?$"):
+        assign("tmies", "1")
+
+
 def test_a_handler_without_attributes_says_so() -> None:
     """A function, for one."""
     with pytest.raises(UsageError, match="no such attribute; it has none"):

@@ -97,12 +97,13 @@ def test_attributes_are_set(load) -> None:  # type: ignore[no-untyped-def]
         ("nope:Echo", "there is no module 'nope' in "),
         ("nope.mod.Echo", "there is no module 'nope' in "),
         ("myapp.sub:Echo", "there is no module 'myapp.sub' in "),
-        ("myapp:Nope", "there is no 'Nope' in module 'myapp'; it has "),
+        ("myapp:Nope", "there is no 'Nope' in module 'myapp'; it has Echo, Upper, Greet, "),
         ("myapp.Nope", "there is no 'Nope' in module 'myapp'; it has "),
         ("myapp:not_a_handler", "it is not a handler: int objects cannot be called; expected "),
         ("myapp:two_arguments", "it is not a handler: it takes 2 arguments; expected "),
         ("nope.py:Echo", "there is no file '/"),
         ("myapp.py", "expected FILE.py:NAME"),
+        ("./script.sh", "expected FILE.py:NAME"),
         ("1x:Echo", "'1x' is not the name of a module"),
         (":Echo", "'' is not the name of a module"),
         ("nope", "expected MODULE:NAME, or a ready-made handler"),
@@ -122,6 +123,28 @@ def test_a_stream_handler_is_refused_for_datagrams(load) -> None:  # type: ignor
     assert why in load("myapp:Echo", stream=False)
     assert why in load("http.server:SimpleHTTPRequestHandler", stream=False)
     assert load("myapp:Anything", stream=False).startswith("loaded ")
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("myapp:Ehco", "did you mean Echo?"),
+        ("myapp.echo", "did you mean Echo?"),
+        ("myap:Echo", "did you mean myapp?"),
+        ("./myap.py:Echo", "did you mean myapp.py?"),
+    ],
+)
+def test_a_misspelt_name_is_recognized(load, target: str, hint: str) -> None:  # type: ignore[no-untyped-def]
+    """A name in a module, a module, and a file."""
+    assert load(target).endswith(f"; {hint}\n")
+
+
+def test_names_that_a_module_imports_are_not_listed(load, place: Path) -> None:  # type: ignore[no-untyped-def]
+    """Unless it has no others."""
+    (place / "mine.py").write_text("from socketserver import BaseRequestHandler\nclass Own: pass\n")
+    (place / "imports.py").write_text("from socketserver import BaseRequestHandler\n")
+    assert load("mine:Nope").endswith("; it has Own\n")
+    assert load("imports:Nope").endswith("; it has BaseRequestHandler\n")
 
 
 @pytest.mark.parametrize(
