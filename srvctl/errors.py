@@ -101,7 +101,10 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
         return f"; did you mean {plain[typed]}?"
     begun = [name for name in plain if len(typed) >= 3 and name.startswith(typed)]
     similar = begun[:3] or difflib.get_close_matches(typed, plain)
-    return f"; did you mean {' or '.join(plain[name] for name in similar)}?" if similar else ""
+    ratios = [difflib.SequenceMatcher(None, name, typed).ratio() for name in similar]
+    # One letter is wrong as a rule; then all but the best are noise, such as the many options that end in -timeout.
+    near = [plain[name] for name, ratio in zip(similar, ratios, strict=True) if begun or ratio > max(ratios) - 0.1]
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 # Errors of the system that mean: choose another address (69), or get the permission (77). All others are 71.

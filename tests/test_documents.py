@@ -218,7 +218,7 @@ def test_the_help_of_the_command_has_families_and_commands() -> None:
     """One page for who types ``srvctl --help``."""
     text = help_of()
     assert all(f" {family.word} " in text for family in Family)
-    assert all(f" {command} " in text for command in ("check", "unit", "handlers"))
+    assert all(f" {command} " in text for command in ("check", "unit", "handlers", "help"))
     assert "srvctl tcp --help" in text and "man srvctl" in text
 
 

@@ -1,4 +1,4 @@
-"""The commands as click has them: a family each, ``check``, ``unit`` and ``handlers``, and the help of all."""
+"""The commands as click has them, with their help: a family each, ``check``, ``unit``, ``handlers`` and ``help``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from srvctl.config.options import OPTIONS
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError, did_you_mean
 from srvctl.net.address import Family
-from srvctl.runtime.error_text import describe
 from srvctl.supervisor.launch import check, launch
 
 _USAGE = "FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]"
@@ -36,7 +35,7 @@ _EXAMPLES = (
 )
 _FREQUENT = (
     *("max_connections", "workers", "idle_timeout", "graceful_timeout"),
-    *("set", "announce", "log_format", "quiet"),
+    *("set", "announce", "log_format"),
 )
 
 
@@ -148,20 +147,16 @@ def _unit_command() -> click.Command:
     )
 
 
-@click.command("handlers", short_help="List the ready-made handlers.")
-def _handlers() -> None:
-    """List the ready-made handlers that are installed, with a line on each."""
-    from srvctl.loader import builtin
+def _handlers_command() -> click.Command:
+    from srvctl.cli.handlers import handlers_command
 
-    points = builtin.installed()
-    width = max((len(point.name) for point in points), default=0)
-    for point in points:
-        try:
-            line = builtin.describe(point)
-        except (Exception, SystemExit) as error:  # a broken handler of another package does not end the list
-            line = f"({describe(error)})"
-        by = f" ({point.dist.name})" if point.dist and point.dist.name != "srvctl" else ""
-        click.echo(f"{point.name:<{width}}  {line}{by}")
+    return handlers_command
+
+
+def _help_command() -> click.Command:
+    from srvctl.cli.help import help_command
+
+    return help_command
 
 
 def make_command() -> click.Group:
@@ -169,7 +164,8 @@ def make_command() -> click.Group:
     others: dict[str, Callable[[], click.Command]] = {
         "check": _check_command,
         "unit": _unit_command,
-        "handlers": lambda: _handlers,
+        "handlers": _handlers_command,
+        "help": _help_command,
     }
     program = _Program(
         "srvctl",

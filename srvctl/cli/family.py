@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from srvctl.cli import parser
+from srvctl.cli import completion, parser
 from srvctl.cli.options import click_options, write_options
 from srvctl.config.option import Option
 from srvctl.net.address import Family
@@ -49,7 +49,11 @@ class FamilyCommand(click.Command):
     """``FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM]``: read by `srvctl.cli.parser`, described by click."""
 
     def __init__(self, family: Family, run: Run, extra: Sequence[Option[Any]]) -> None:
-        arguments = [click.Argument(["address"]), click.Argument(["handler"], required=False)]
+        complete_address = completion.paths if family.domain == "unix" else completion.nothing
+        arguments = [
+            click.Argument(["address"], shell_complete=complete_address),
+            click.Argument(["handler"], required=False, shell_complete=completion.handlers),
+        ]
         super().__init__(
             family.word,
             params=[arguments[0], *click_options(extra), arguments[1]],
@@ -60,6 +64,7 @@ class FamilyCommand(click.Command):
         self._family, self._run, self._extra = family, run, extra
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[completion.IS_PROGRAM] = "--" in args
         if ctx.resilient_parsing or parser.wants_help(args):
             return super().parse_args(ctx, args)
         ctx.obj = parser.parse(self._family.word, args, self._extra)
@@ -68,6 +73,11 @@ class FamilyCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         settings, others = ctx.obj
         return self._run(settings, **others)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> completion.Items:
+        if ctx.meta.get(completion.IS_PROGRAM):
+            return completion.paths(ctx, None, incomplete)
+        return super().shell_complete(ctx, incomplete)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]"]

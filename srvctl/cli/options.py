@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from srvctl.cli.completion import directories
 from srvctl.config.option import Option
 from srvctl.config.options import MODEL_OPTIONS, MODELS, OPTIONS
 
@@ -32,6 +33,7 @@ def _click_option(option: Option[Any]) -> GroupedOption:
         kwargs["type"] = click.Choice(option.choices)
     else:
         kwargs["metavar"] = option.metavar
+        kwargs["shell_complete"] = directories if option.metavar == "DIRECTORY" else None
     return GroupedOption([*option.flags, option.name], multiple=option.multiple, **kwargs)
 
 

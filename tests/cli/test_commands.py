@@ -42,7 +42,7 @@ def test_the_help_of_the_command_fits_one_screen(served, monkeypatch, capsys, wo
     assert not any(line.startswith("    ") for line in lines)
     text = "\n".join(lines)
     assert all(f" {family.word} " in text.replace("\n", " ") for family in Family)
-    assert all(f"  {word}  " in text for word in ("check", "unit", "handlers"))
+    assert all(f"  {word}  " in text for word in ("check", "unit", "handlers", "help"))
     assert "srvctl tcp --help" in lines[-1] and "man srvctl" in lines[-1]
 
 
