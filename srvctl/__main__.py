@@ -20,8 +20,6 @@ import gc  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 
-from srvctl.runtime import signals  # noqa: E402
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.supervisor.worker_process import WorkerProcess
@@ -29,6 +27,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    _refuse_other_systems()
+    from srvctl.runtime import signals
+
     # Until the server takes the signals, Ctrl-C ends it as it ends any program, without a traceback of the imports.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signals.restore_default_of_sigchld()
@@ -44,6 +45,16 @@ def main() -> None:
     finally:
         if prestarted:
             prestarted.discard()
+
+
+def _refuse_other_systems() -> None:
+    """Exit with one line on a system other than Linux. Nothing that only Linux has is imported before."""
+    if sys.platform != "linux":
+        from srvctl.errors import ResourceError
+
+        error = ResourceError("run", f"on {sys.platform!r}", "srvctl needs Linux")
+        sys.stderr.write(f"srvctl: error: {error}\n")
+        sys.exit(int(error.status))
 
 
 def _prestart_worker() -> WorkerProcess | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import click
 
 import srvctl
-from srvctl.cli import banner
+from srvctl.cli import banner, output
 from srvctl.cli.errors import from_click, report
 from srvctl.cli.family import FamilyCommand, Run
 from srvctl.config.option import Option
@@ -81,8 +82,27 @@ class _FamilyGroup(click.Group):
         formatter.write_text(f"The options are those of a family: {family} --help")
 
 
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """End the command with status 0 when nobody reads what it prints; click would end it with 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        if not output.discard_unread():
+            raise
+        raise click.exceptions.Exit(ExitStatus.OK) from None
+
+
 class _Program(_FamilyGroup):
     """The whole command line. Its help fits one screen."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _reader_may_leave():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _reader_may_leave():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

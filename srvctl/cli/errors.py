@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from srvctl.cli import output
 from srvctl.errors import LaunchError, UsageError
 from srvctl.systemd import protocol as systemd
 
@@ -17,7 +18,10 @@ def report(error: LaunchError) -> int:
     line = str(error).encode("unicode_escape").decode().replace("\\\\", "\\")
     if sys.stderr is not None:  # it is None where srvctl was started with descriptor 2 closed
         detail = error.detail.rstrip("\n") + "\n" if error.detail else ""
-        sys.stderr.write(f"{detail}srvctl: error: {line}\n")
+        try:
+            sys.stderr.write(f"{detail}srvctl: error: {line}\n")
+        except OSError:  # nobody reads it; the status still says it
+            output.discard_unread()
     systemd.notify(f"STATUS={line}\nERRNO={int(error.status)}")
     return int(error.status)
 

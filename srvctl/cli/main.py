@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from srvctl.cli import banner, parser
+from srvctl.cli import banner, output, parser
 from srvctl.cli.errors import report
 from srvctl.errors import ExitStatus, LaunchError
 from srvctl.net.address import Family
@@ -43,8 +43,9 @@ def run(argv: Sequence[str] | None = None, prestarted: WorkerProcess | None = No
     except StoppedBeforeReady as stopped:
         kill_self(stopped.number)
         return ExitStatus.SOFTWARE
-    except BrokenPipeError:  # of `srvctl handlers | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        if not output.discard_unread():
+            raise
         return ExitStatus.OK
 
 

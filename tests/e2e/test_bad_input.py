@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched import COMMAND, Launched, ask, run
+from tests.launched import COMMAND, PATIENCE, Launched, ask, clean_environment, run
 
 Launch = Callable[..., Launched]
 
@@ -287,3 +287,16 @@ def test_a_ready_made_handler_is_served_from_a_directory_that_is_gone(launch, pl
     assert ended.returncode == 78
     (line,) = [line for line in ended.stderr.splitlines() if "error" in line]
     assert line.endswith("the current directory, where it would be looked for, is gone")
+
+
+@pytest.mark.parametrize("words", ["handlers", "--help", "check tcp :0"])
+def test_output_that_nobody_reads_ends_a_command_quietly(words: str, place: Path) -> None:
+    """As after ``srvctl handlers | head -1``: status 0, and not a word."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as unread:
+        process = subprocess.Popen(
+            [*COMMAND, *words.split()], cwd=place, env=clean_environment(), stdout=unread, stderr=subprocess.PIPE
+        )
+    _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (0, b"")
