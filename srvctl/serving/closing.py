@@ -7,11 +7,13 @@ It leaves the table, is counted and logged, and its connection is half-closed an
 from __future__ import annotations
 
 import socket
+import termios
 
 from srvctl.net.address import format_sockaddr
 from srvctl.runtime import log
 from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.admission import Verdict
+from srvctl.serving.conversation import CutState, Outcome, queued_bytes
 from srvctl.socketserver.lingering_close import Lingering
 
 TYPE_CHECKING = False
@@ -50,6 +52,15 @@ class Closing:
         self._loop = loop
         self._lingering.watch(loop)
 
+    def _note_unread(self, conversation: Conversation) -> None:
+        """Count a conversation as cut that we have ended, and whose peer has sent something since.
+
+        The close is a reset then: what the kernel has acknowledged, and nobody has read, must not look delivered.
+        """
+        if conversation.outcome is None and queued_bytes(conversation.connection, termios.FIONREAD):
+            log.conversation_cut(conversation.name, conversation.age, "it sent something after its end")
+            conversation.outcome = Outcome.CUT
+
     def resize(self, limit: int) -> None:
         """Let at most `limit` connections wait for their peers; the one that has waited longest makes room."""
         self._lingering.limit = limit
@@ -65,6 +76,8 @@ class Closing:
         """
         if self._table.pop(id(conversation), None) is None:
             return
+        if is_ended_by_us := conversation.half_closed or conversation.cut is not CutState.NOT_CUT:
+            self._note_unread(conversation)
         outcome = conversation.final_outcome()
         self.counters.record(outcome, conversation.meter)
         if self.on_over:
@@ -74,9 +87,9 @@ class Closing:
         if self._logs:
             conversation.log_end(outcome)
         if (connection := conversation.connection) is not None:
-            if lingers and not getattr(connection, "at_eof", False):
+            if lingers and not is_ended_by_us and not getattr(connection, "at_eof", False):
                 self._lingering.close(connection, self._loop)
-            else:  # nothing can come that would turn the close into a reset
+            else:  # nothing can come that would turn the close into a reset, or a reset is what the peer must get
                 connection.close()
         if self.on_closed:
             self.on_closed()

@@ -37,10 +37,10 @@ class Drain:
         self.deadline: float | None = None
         self.on_give_up: Callable[[], None] = lambda: None
 
-    def begin(self, loop: Loop, seconds: float, idle_seconds: float, *, takes_backlog: bool) -> None:
+    def begin(self, loop: Loop, seconds: float, *, takes_backlog: bool) -> None:
         """Accept what is queued if `takes_backlog`, let what runs finish for `seconds`, then cut it; stops `loop`.
 
-        `idle_seconds` is how long a connection may be quiet. Does not block.
+        Does not block.
         """
         self._loop = loop
         self.deadline = monotonic() + seconds
@@ -51,7 +51,6 @@ class Drain:
         else:
             self._close_source()
         self._executor.set_draining()
-        self._deadlines.hold_idle_to(idle_seconds)
         loop.call_at(self.deadline, self._cut_all)
         loop.call_soon(self._check)
 

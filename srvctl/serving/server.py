@@ -206,8 +206,9 @@ class Server:
     def drain(self, seconds: float, *, keep_queue: bool = False) -> None:
         """Stop in order: take what the kernel has queued, close, let what runs finish for `seconds`, then cut it.
 
-        `serve_forever` returns when nothing runs any more. Once more means that the deadline is now. With `keep_queue`,
-        as with a socket that is not our own, the queue is left for who serves the socket next. Does not block.
+        `serve_forever` returns when nothing runs any more. Once more means that the deadline is now. With `keep_queue`
+        another serves the socket from now on, and is left the queue, as with a socket that is not our own; quiet
+        connections are left alone then, until `close_idle`. Does not block.
         """
         if self.drainage.deadline is not None or self._loop is None:
             self.stop_now()
@@ -216,8 +217,13 @@ class Server:
         if self.limit_check:
             self.limit_check.is_lifted = True
         takes_backlog = self.source.is_own and not keep_queue
-        idle_seconds = self.settings.drain_idle_timeout
-        self.drainage.begin(self._loop, seconds, idle_seconds, takes_backlog=takes_backlog)
+        self.drainage.begin(self._loop, seconds, takes_backlog=takes_backlog)
+        if not keep_queue:
+            self.close_idle()
+
+    def close_idle(self) -> None:
+        """Half-close connections that are quiet for ``--drain-idle-timeout``, while the server drains."""
+        self.deadlines.hold_idle_to(self.settings.drain_idle_timeout)
 
     def stop_now(self) -> None:
         """Make the deadline of a stop now."""

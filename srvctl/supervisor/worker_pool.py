@@ -159,7 +159,9 @@ class WorkerPool:
         for worker in list(self):
             if not worker.is_in_service:
                 worker.kill()
-            elif worker not in self.retiring:  # those drain already, and a second word would mean "now"
+            elif worker in self.retiring:  # it drains already, and to say so again would mean "now"
+                worker.send(ToWorker.CLOSE_IDLE)
+            else:
                 worker.drain(self._graceful_seconds, keep_queue=False)
         if not list(self):
             self._events.on_all_exited()

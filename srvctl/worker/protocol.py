@@ -47,6 +47,7 @@ class ToWorker(Message):
     SET_LIMIT = "set_limit", "index", "count"  # its share of --max-connections is now one of `count`
     SERVE = "serve"  # start to accept
     DRAIN = "drain", "seconds", "keep_queue"  # stop in order; `keep_queue` leaves the backlog to its successor
+    CLOSE_IDLE = "close_idle"  # the whole server stops: quiet connections are not waited for any more
     STOP_NOW = "stop_now"  # the deadline of the drain is now
     REPORT = "report"  # send STATS
     WAKE = "stacks"  # run the loop once, so that a signal's handler runs

@@ -207,6 +207,8 @@ class Worker:
                     self._channel.send(FromWorker.NOT_ACCEPTING)
                 elif message is ToWorker.SET_LIMIT:
                     self._set_limit(values)
+                elif message is ToWorker.CLOSE_IDLE:
+                    self._server.close_idle()
                 elif message is ToWorker.STOP_NOW:
                     self._server.stop_now()
                 elif message is ToWorker.REPORT:

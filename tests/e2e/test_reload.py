@@ -128,6 +128,23 @@ def test_a_conversation_is_finished_by_the_worker_that_began_it(model: str, laun
     assert old not in wait_for_workers(server, 1)
 
 
+@pytest.mark.parametrize("model", ["--threads", "--fork"])
+def test_a_quiet_connection_is_the_old_workers_until_the_server_stops(model: str, launch: Launch) -> None:
+    """A sender that says something only now and then loses nothing in a reload; a stop does not wait for it."""
+    words = ("--drain-idle-timeout", "0.01", "--graceful-timeout", "1h", "myapp:Echo")
+    server = launch("tcp4", "127.0.0.1:0", model, *words)
+    with server.connect() as client:
+        assert ask(client, b"one\n") == b"one\n"
+        for _ in range(2):
+            reload(server)
+            assert len(wait_for_workers(server, 2)) == 2  # the one in between had nothing to keep
+        assert ask(client, b"two\n") == b"two\n"
+        server.send_signal(signal.SIGTERM)
+        assert client.recv(1) == b""
+    assert server.wait() == 0, server.log
+    assert "received=8 sent=8 how=done" in server.log
+
+
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_reload_that_fails_leaves_the_old_workers_at_it(how: str, launch: Launch, place: Path) -> None:
     """No client notices new code that cannot be served; one line says why, and the next reload can be a good one."""

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from srvctl.runtime import log
-from srvctl.serving.conversation import HANDLER_OUTCOME, RECEIVED, RESET, Outcome
+from srvctl.serving.conversation import HANDLER_OUTCOME, RECEIVED, RESET, CutState, Outcome
 from tests.serving.running import conversation
 
 
@@ -88,6 +88,47 @@ def test_the_one_that_has_waited_longest_makes_room(parts):
     for ours in closed[2:]:
         made.loop.watched[ours.fileno()](1)
     assert made.closing.is_idle()
+
+
+@pytest.mark.parametrize("how", ["half-closed", "cut"])
+def test_what_comes_after_we_have_ended_it_is_a_reset(parts, monkeypatch, how):
+    """And counted as cut: the kernel has acknowledged it, and nobody has read it."""
+    cuts = []
+    monkeypatch.setattr(log, "conversation_cut", lambda *told: cuts.append(told))
+    made = parts()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    over = conversation()
+    over.replace(ours)
+    made.table[id(over)] = over
+    if how == "cut":
+        over.cut = CutState.CUT
+    else:
+        over.half_closed = True
+        ours.shutdown(socket.SHUT_RD)
+    peer.sendall(b"late")
+    ours.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL)
+    made.closing.end(over)
+    assert made.closing.is_idle()
+    with peer, pytest.raises(ConnectionResetError):
+        peer.recv(1)
+    assert (len(cuts), made.counters.figures()["cut"], made.counters.figures()["served"]) == (1, 1, 0)
+
+
+def test_who_says_nothing_more_is_not_reset(parts):
+    """The conversation was ended in order."""
+    made = parts()
+    ours, peer = socket.socketpair()
+    over = conversation()
+    over.replace(ours)
+    over.half_closed = True
+    made.table[id(over)] = over
+    ours.sendall(b"bye")
+    made.closing.end(over)
+    with peer:
+        assert (peer.recv(9), peer.recv(9)) == (b"bye", b"")
+    assert made.counters.figures()["served"] == 1
 
 
 def test_without_lingering_others_go_on_with_the_connection(parts):

@@ -12,7 +12,7 @@ from tests.serving.running import conversation
 
 def begin(made, seconds=30.0, takes_backlog=True):
     """Begin a stop."""
-    made.drain.begin(made.loop, seconds, 1.0, takes_backlog=takes_backlog)
+    made.drain.begin(made.loop, seconds, takes_backlog=takes_backlog)
     made.loop.pass_()
 
 

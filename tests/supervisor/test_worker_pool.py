@@ -315,6 +315,16 @@ def test_a_drain_stops_those_that_serve_and_kills_those_that_load(scene: Scene) 
     assert scene.events == ["drained 1", "drained 2", "all exited"]
 
 
+def test_a_drain_lets_workers_that_retire_go_on_without_their_quiet_connections(scene: Scene) -> None:
+    """A second word to drain would mean: now."""
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    scene.pass_probation()
+    scene.pool.drain()
+    assert scene[1].messages[-2:] == [ToWorker.DRAIN, ToWorker.CLOSE_IDLE]
+    assert scene[3].messages[-1] is ToWorker.DRAIN
+
+
 def test_a_drain_commits_no_rollout_and_starts_none(scene: Scene) -> None:
     """Neither the one that is under way, nor those that wait."""
     scene.pool.reload()
