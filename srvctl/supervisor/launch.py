@@ -40,7 +40,8 @@ def launch(
     what is served: the address, the handler or program, its file, and the settings.
     """
     if upgrade.is_preflight():
-        return ExitStatus.OK  # the command line is read, everything is imported
+        _try_to_adopt(settings)
+        return ExitStatus.OK  # the command line is read, everything is imported, and the state can be read
     connection = _inherited_connection(settings)  # first of all: standard error may be the client
     style, threshold = _log_style(settings)
     sink = log.configure(style, threshold)
@@ -59,6 +60,22 @@ def launch(
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attach(supervisor.loop)
         return supervisor.run(state["workers"] if state else None, prestarted)
+
+
+def _try_to_adopt(settings: Settings) -> None:
+    """Take over what the running server would hand over, and leave it as it is. Raises whatever that raises.
+
+    An older server hands nothing over to a preflight.
+    """
+    if (state := upgrade.inherited_state()) is None:
+        return
+    style, threshold = _log_style(settings)
+    target, is_ready_made = _resolved(settings)
+    listener = Listener.adopt(state["listener"])
+    setup = _worker_setup(settings, listener, target, is_ready_made, style, threshold)
+    supervisor = Supervisor(settings, listener, Signals(), setup, lambda info: None)
+    with supervisor.loop:
+        supervisor.service.adopt(state["workers"])
 
 
 def _inherited_connection(settings: Settings) -> socket.socket | None:

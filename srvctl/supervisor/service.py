@@ -66,12 +66,16 @@ class Service:
         self.pool.start(workers)
 
     def adopt(self, handed_over: dict[str, Any]) -> None:
-        """Take over the workers of the program before this one, which serve, and reload them."""
+        """Take over the workers of the program before this one, which serve."""
         self.life.on(Event.SERVE)
         self.pool.adopt(handed_over)
         for worker in self.pool:
             self._limit_age(worker)
         self._health.begin()
+
+    def take_over(self, handed_over: dict[str, Any]) -> None:
+        """Adopt workers, and replace them by ones that load everything as it is now."""
+        self.adopt(handed_over)
         log.upgraded(len(self.pool.serving))
         self.pool.reload()
 

@@ -53,7 +53,7 @@ class Supervisor:
         self.loop = Loop()
         self._notifier = SystemdNotifier(listener.address, settings.graceful_timeout)
         setup = setup._replace(reports_stats=self._notifier.enabled)
-        self._service = Service(settings, listener, setup, self.loop, self)
+        self.service = Service(settings, listener, setup, self.loop, self)
         self._is_check = False
         self._drain_started_at = 0.0
         self._outcome: Exception | None = None
@@ -65,16 +65,16 @@ class Supervisor:
         configured.
         """
         if adopted is not None:
-            self._run(lambda: self._service.adopt(adopted))
+            self._run(lambda: self.service.take_over(adopted))
         else:
-            self._run(lambda: self._service.start(self._service.settings.workers, prestarted))
-        log.stopped(self._service.cut, monotonic() - self._drain_started_at)
-        return ExitStatus.TEMPFAIL if self._service.cut else ExitStatus.OK
+            self._run(lambda: self.service.start(self.service.settings.workers, prestarted))
+        log.stopped(self.service.cut, monotonic() - self._drain_started_at)
+        return ExitStatus.TEMPFAIL if self.service.cut else ExitStatus.OK
 
     def check(self) -> None:
         """Start one worker, which loads the handler and describes itself, and end it; blocks."""
         self._is_check = True
-        self._run(lambda: self._service.start(1))
+        self._run(lambda: self.service.start(1))
 
     def _run(self, begin: Callable[[], None]) -> None:
         try:
@@ -85,7 +85,7 @@ class Supervisor:
                 self._upgrade = Upgrade(loop, self._hand_over, self._on_upgrade_failed)
                 loop.run()
         finally:
-            self._service.kill()
+            self.service.kill()
         if self._outcome is not None:
             raise self._outcome
 
@@ -95,7 +95,7 @@ class Supervisor:
 
     def _hand_over(self) -> dict[str, Any] | None:
         """Return what the new program takes over, or None when that is not possible now."""
-        state = self._service.hand_over()
+        state = self.service.hand_over()
         return state and state | {"ignores_hangup": self._signals.ignores_hangup}
 
     # --- what the service reports
@@ -126,7 +126,7 @@ class Supervisor:
             self._follow(number)
 
     def _follow(self, number: signal.Signals) -> None:
-        state = self._service.life.state
+        state = self.service.life.state
         if number == signal.SIGHUP and self._signals.is_hangup():
             self._hang_up(state)
         elif number in STOPPING:
@@ -136,10 +136,10 @@ class Supervisor:
         else:
             {
                 signal.SIGHUP: self._reload,
-                signal.SIGUSR1: self._service.report,
-                signal.SIGUSR2: self._service.report_stacks,
-                signal.SIGTTIN: self._service.add_worker,
-                signal.SIGTTOU: self._service.remove_worker,
+                signal.SIGUSR1: self.service.report,
+                signal.SIGUSR2: self.service.report_stacks,
+                signal.SIGTTIN: self.service.add_worker,
+                signal.SIGTTOU: self.service.remove_worker,
             }[number]()
 
     def _hang_up(self, state: State) -> None:
@@ -155,24 +155,24 @@ class Supervisor:
         elif state is State.DRAINING:
             if number == signal.SIGQUIT or monotonic() - self._drain_started_at >= SAME_STOP_SECONDS:
                 log.hurrying(number.name)
-                self._service.stop_now()
+                self.service.stop_now()
         elif state is State.SERVING:
             self._drain(number)
 
     def _drain(self, number: signal.Signals) -> None:
         self._drain_started_at = monotonic()
         self._notifier.stopping()
-        self._service.drain()
+        self.service.drain()
         # After the workers were told: whoever waits for this line may rely on that.
-        log.stopping(number.name, self._service.settings.graceful_timeout)
-        if number == signal.SIGQUIT and self._service.life.state is State.DRAINING:  # no worker: stopped already
-            self._service.stop_now()
+        log.stopping(number.name, self.service.settings.graceful_timeout)
+        if number == signal.SIGQUIT and self.service.life.state is State.DRAINING:  # no worker: stopped already
+            self.service.stop_now()
 
     def _reload(self) -> None:
         self._notifier.reloading()
         if not self._upgrade.begin():
-            self._service.reload()
+            self.service.reload()
 
     def _on_upgrade_failed(self) -> None:
-        if self._service.life.state is State.SERVING:
-            self._service.reload()
+        if self.service.life.state is State.SERVING:
+            self.service.reload()

@@ -2,7 +2,7 @@
 
 It is part of a reload (SIGHUP) when srvctl's own files have changed since the start: ``systemctl reload`` is all that
 is needed, whether the handler changed or srvctl did. Before that a preflight, which is the new program in a process of
-its own, shows that it accepts the same command line. If it fails, the old program goes on.
+its own, shows that it accepts the same command line and can adopt the workers. If it fails, the old program goes on.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def fingerprint() -> tuple[tuple[str, int, int], ...]:
 
 
 def is_preflight() -> bool:
-    """Tell whether this process is a preflight, which reads its command line, imports all it needs, and exits.
+    """Tell whether this process is a preflight, which reads its command line and the state, and exits.
 
     The variable is believed when the parent process runs the same command line: so nobody else's makes a server that
     serves nothing.
@@ -75,8 +75,7 @@ def exec_new(state: dict[str, Any]) -> None:
     Signals are blocked until the new program has installed its handlers: the default action of SIGTERM would end it,
     with the socket's file in place and its workers running.
     """
-    memory = os.memfd_create(_MEMORY_NAME, 0)
-    os.write(memory, wire.dumps(state))
+    memory = _memory_of(state)
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         os.execve(sys.executable, _command(), os.environ | {HANDED_OVER: str(memory)})
@@ -84,6 +83,13 @@ def exec_new(state: dict[str, Any]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         os.close(memory)
         raise
+
+
+def _memory_of(state: dict[str, Any]) -> int:
+    """Return the descriptor of memory that has `state` in it, which a new program inherits."""
+    memory = os.memfd_create(_MEMORY_NAME, 0)
+    os.write(memory, wire.dumps(state))
+    return memory
 
 
 def inherited_state() -> dict[str, Any] | None:
@@ -130,28 +136,41 @@ class Upgrade:
     ) -> None:
         self._loop, self._hand_over_state, self._on_failed = loop, hand_over, on_failed
         self._fingerprint = fingerprint()
-        self._preflight = 0  # its process id, from its start until it has failed
-        self._has_exited = False
+        self._preflight = 0  # its process id
+        self._is_under_way = self._has_exited = False
 
     def begin(self) -> bool:
         """Start a preflight if the files have changed; return whether one is under way. Does not block."""
-        if self._preflight:
+        if self._is_under_way:
             return True
         try:
             if fingerprint() == self._fingerprint:
                 return False
         except OSError:  # whether anything has changed will show in the next reload
             return False
-        try:
-            pid, pidfd = _start_preflight()
-        except OSError as error:
-            log.upgrade_failed(error.strerror or "")
-            return False
+        self._is_under_way = True
         log.upgrading()
+        self._try()
+        return True
+
+    def _try(self) -> None:
+        """Start a preflight with what would be handed over, now or after the rollout that is under way."""
+        before = _inheritable()
+        state = self._hand_over_state()
+        if state is None:
+            self._loop.call_at(monotonic() + RETRY_SECONDS, self._try)
+            return
+        try:
+            pid, pidfd = _start_preflight(state)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+            return
+        finally:
+            for fd in _inheritable() - before:  # they are for the preflight, and not for a worker
+                os.set_inheritable(fd, False)
         self._preflight, self._has_exited = pid, False
         self._loop.watch(pidfd, lambda events: self._on_exit(pid, pidfd))
         self._loop.call_at(monotonic() + PREFLIGHT_TIMEOUT_SECONDS, lambda: self._on_timeout(pid))
-        return True
 
     def _on_timeout(self, pid: int) -> None:
         if self._preflight == pid and not self._has_exited:
@@ -180,19 +199,33 @@ class Upgrade:
             self._fail(error.strerror or str(error))
 
     def _fail(self, why: str) -> None:
-        self._preflight = 0
+        self._is_under_way = False
         log.upgrade_failed(why)
         self._on_failed()
 
 
-def _start_preflight() -> tuple[int, int]:
-    """Start the new program on the same command line, as a preflight; return its process id and pidfd.
+def _inheritable() -> set[int]:
+    """Return the descriptors that a program inherits which is executed now."""
+    found = set()
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the one of the listing itself
+            if os.get_inheritable(int(entry)):
+                found.add(int(entry))
+    return found
+
+
+def _start_preflight(state: dict[str, Any]) -> tuple[int, int]:
+    """Start the new program on the same command line, as a preflight, with `state`; return its process id and pidfd.
 
     Raises OSError.
     """
-    environment = os.environ | {PREFLIGHT: "1"}
+    memory = _memory_of(state)
+    environment = os.environ | {PREFLIGHT: "1", HANDED_OVER: str(memory)}
     actions = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
-    pid = os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)
+    try:
+        pid = os.posix_spawn(sys.executable, _command(), environment, file_actions=actions)
+    finally:
+        os.close(memory)
     try:
         return pid, os.pidfd_open(pid)
     except OSError:

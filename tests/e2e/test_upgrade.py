@@ -117,6 +117,34 @@ def test_a_srvctl_that_cannot_start_leaves_the_old_one(start: Start, site: Path)
     assert server.stop() == 0, server.log
 
 
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("supervisor/worker_process.py", 'lifeline = handed_over.get("lifeline", -1)'),
+        ("supervisor/worker_pool.py", 'self.restarts = handed_over["restarts"]'),
+        ("listener/listener.py", 'os.set_inheritable(state["fd"], False)'),
+    ],
+)
+def test_a_srvctl_that_cannot_take_over_leaves_the_old_one(start: Start, site: Path, file: str, line: str) -> None:
+    """It is found by the preflight, which is given what would be handed over; nothing of the server is touched."""
+    server = start("tcp4", "127.0.0.1:0", "--threads", "myapp:Echo")
+    before = resources_at_rest(server)
+    good = (site / file).read_text()
+    assert line in good
+    with server.connect() as client:
+        assert ask(client, b"one\n") == b"one\n"
+        (site / file).write_text(good.replace(line, 'raise KeyError("a field of the next release")'))
+        server.send_signal(signal.SIGHUP)
+        log = server.wait_for_log("notice reloaded")  # by the old srvctl, whose handler may have changed as well
+        assert 'upgrade failed why="the new program ends with status 1" next="the old srvctl goes on"' in log
+        assert ask(client, b"two\n") == b"two\n"
+    wait_for_workers(server, 1)
+    (site / file).write_text(good)
+    upgrade(server, site, "mended")
+    wait_until(lambda: resources(server.pid) == before, f"{before} descriptors and threads", server)
+    assert server.stop() == 0, server.log
+
+
 def test_workers_that_cannot_start_after_an_upgrade_leave_the_old_ones(start: Start, site: Path) -> None:
     """What only a worker imports is not seen before the new supervisor is there: it keeps the workers it was given."""
     server = start("tcp4", "127.0.0.1:0", "--threads", "--workers", "2", "myapp:Echo")
