@@ -31,6 +31,7 @@ MODULE_LINES, CLASS_LINES, FUNCTION_LINES = 300, 150, 40
 LONG_MODULES: set[str] = {
     "srvctl.config.options",  # as long as there are options
     "srvctl.programs.program_pool",
+    "srvctl.runtime.log",  # one function an event, side by side
     "srvctl.serving.leader_followers",
     "srvctl.socketserver.base",  # the public class with all its hooks
 }

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 
+from srvctl.listener import queue
 from srvctl.net.address import format_bound
 from srvctl.net.unix_path import BoundPath
 
@@ -49,6 +50,10 @@ class Listener:
                 self.socket.shutdown(socket.SHUT_RD)
             elif self.socket.family in (socket.AF_INET, socket.AF_INET6) and self.is_stream:
                 _drop_syns(self.socket)
+
+    def waiting(self) -> int | None:
+        """Return how many connections wait to be accepted, or None where that cannot be known."""
+        return queue.waiting(self.socket)
 
     def hand_over(self) -> dict[str, Any]:
         """Return the arguments of `adopt` for the program that replaces this one by exec; the socket stays open.

@@ -274,6 +274,10 @@ def rule_failed(peer: str, error: BaseException) -> None:
     _event(ERROR, "rule failed", peer=peer, error=describe(error), next="the client is refused")
 
 
+def clients_wait(queue: int, most: int) -> None:
+    _event(WARNING, "clients wait", queue=queue, max=most)
+
+
 def refused(reason: str, peer: str, suppressed: int) -> None:
     _event(WARNING, "refused", reason=reason, peer=peer, suppressed=suppressed)
 

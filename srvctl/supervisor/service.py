@@ -14,6 +14,7 @@ from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.socketserver.accept_errors import RESOURCE_ERRNOS
 from srvctl.supervisor import deadline
 from srvctl.supervisor.health import HealthMonitor
+from srvctl.supervisor.queue_watch import QueueWatch
 from srvctl.supervisor.restart_policy import TRY_SECONDS
 from srvctl.supervisor.stats import StateReport, log_state
 from srvctl.supervisor.worker_pool import KILL_GRACE_SECONDS, WorkerPool
@@ -52,6 +53,7 @@ class Service:
             loop, self._start_worker, self, settings.graceful_timeout, self._grace_seconds, settings.start_limit
         )
         self._health = HealthMonitor(loop, self.pool, settings)
+        self._queue_watch = QueueWatch(loop, listener, self._on_waiting)
         self._report = StateReport(loop, self._log_state)
         self._prestarted: WorkerProcess | None = None
         self.life = Lifecycle()
@@ -76,6 +78,7 @@ class Service:
     def take_over(self, handed_over: dict[str, Any]) -> None:
         """Adopt workers, and replace them by ones that load everything as it is now."""
         self.adopt(handed_over)
+        self._queue_watch.begin()
         log.upgraded(len(self.pool.serving))
         self.pool.reload()
 
@@ -93,6 +96,7 @@ class Service:
     def drain(self) -> None:
         """Stop in order: close the listener, and have the workers finish what they have."""
         self.life.on(Event.DRAIN)
+        self._queue_watch.end()
         if not self.settings.fd_store:  # a listener that the service manager keeps must stay as it is
             self.listener.block_new_peers()
         self.listener.close()
@@ -125,6 +129,11 @@ class Service:
         if not self.pool.remove():
             log.signal_ignored("SIGTTOU", "the last worker stays, and so do all while workers change")
 
+    def stats(self) -> dict[str, int]:
+        """Return what all workers have reported, and how many clients wait for one of them, where that can be known."""
+        waiting = self.listener.waiting()
+        return self.pool.stats() | ({} if waiting is None else {"waiting": waiting})
+
     def report(self) -> None:
         """Log the state, when every worker has sent its stats."""
         self._report.begin(self.pool)
@@ -152,8 +161,12 @@ class Service:
         for worker in self.pool:
             self._health.kill(worker, "it did not stop by its deadline", KILL_GRACE_SECONDS / 10)
 
+    def _on_waiting(self, count: int) -> None:
+        log.clients_wait(count, self.settings.max_connections)
+        self._events.on_stats(self)
+
     def _log_state(self) -> None:
-        log_state(self.life.state.value, self.listener.address, self.pool, self.pool.restarts)
+        log_state(self.life.state.value, self.listener.address, self.pool, self.pool.restarts, self.stats())
 
     # --- what the pool reports
 
@@ -168,6 +181,7 @@ class Service:
             systemd.store(self.listener.socket, systemd.STORED)
         self._events.on_serving(self, info)
         self._health.begin()
+        self._queue_watch.begin()
 
     def on_first_failure(self, worker: WorkerProcess | None, reason: str) -> None:
         if worker is None:

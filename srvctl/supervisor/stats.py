@@ -9,7 +9,7 @@ from srvctl.worker.protocol import ToWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from srvctl.runtime.loop import Loop, Timer
     from srvctl.supervisor.worker_process import WorkerProcess
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 1.0
 
 
-def total(workers: Iterable[WorkerProcess]) -> dict[str, int]:
-    """Return the sum of the workers' stats, by name."""
+# Stats that are no counters: they end with their worker.
+_PRESENT = ("conversations",)
+
+
+def total(stats: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the sum of the stats of several workers, by name."""
     result: dict[str, int] = {}
-    for worker in workers:
-        for name, value in worker.stats.items():
+    for each in stats:
+        for name, value in each.items():
             result[name] = result.get(name, 0) + value
     return result
+
+
+def counters(stats: Mapping[str, int]) -> dict[str, int]:
+    """Return what goes on counting when a worker has ended."""
+    return {name: value for name, value in stats.items() if name not in _PRESENT}
 
 
 class StateReport:
@@ -58,9 +67,11 @@ class StateReport:
             self._write()
 
 
-def log_state(state: str, address: str, workers: Iterable[WorkerProcess], restarts: int) -> None:
-    """Log the state of each worker, and that of the service in one line."""
+def log_state(
+    state: str, address: str, workers: Iterable[WorkerProcess], restarts: int, stats: Mapping[str, int]
+) -> None:
+    """Log the state of each worker, and that of the service with its `stats` in one line."""
     listed = list(workers)
     for worker in listed:
         log.worker_state(worker.pid, worker.age, worker.state.value, worker.stats)
-    log.state(state=state, address=address, workers=len(listed), restarts=restarts, **total(listed))
+    log.state(state=state, address=address, workers=len(listed), restarts=restarts, **stats)

@@ -105,16 +105,16 @@ class Supervisor:
         if self._is_check:
             self._end(None)
         else:
-            self._notifier.ready(service.pool)
+            self._notifier.ready(service.pool, service.stats())
 
     def on_failed(self, service: Service, error: LaunchError) -> None:
         self._end(error)
 
     def on_reloaded(self, service: Service, failure: str) -> None:
-        self._notifier.ready(service.pool, f"the last reload failed: {failure}" if failure else "")
+        self._notifier.ready(service.pool, service.stats(), f"the last reload failed: {failure}" if failure else "")
 
     def on_stats(self, service: Service) -> None:
-        self._notifier.status(service.pool)
+        self._notifier.status(service.pool, service.stats())
 
     def on_stopped(self, service: Service) -> None:
         self._end(None)

@@ -10,10 +10,11 @@ from collections import deque
 from time import monotonic
 
 from srvctl.runtime import log
-from srvctl.supervisor import restart_policy
+from srvctl.supervisor import handover, restart_policy
 from srvctl.supervisor.restart_policy import StartLimit
 from srvctl.supervisor.retirement import Retirement
 from srvctl.supervisor.rollout import PROBATION_SECONDS, Rollout, Slot
+from srvctl.supervisor.stats import counters, total
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.worker.protocol import FromWorker, ToWorker
 
@@ -52,6 +53,7 @@ class WorkerPool:
         self.slots: list[Slot] = []
         self.retiring = Retirement(loop, graceful_seconds, grace_seconds)
         self.restarts = 0
+        self.past_counters: dict[str, int] = {}  # of workers that have ended
         self._rollout: Rollout | None = None
         self._reload_again = False
         self._recycle_queue: deque[tuple[WorkerProcess, str]] = deque()
@@ -68,6 +70,10 @@ class WorkerPool:
     def serving(self) -> list[WorkerProcess]:
         """The workers that take requests."""
         return [slot.worker for slot in self.slots if slot.worker]
+
+    def stats(self) -> dict[str, int]:
+        """Return the sum of what the workers have reported, those that have ended included."""
+        return total([self.past_counters, *(worker.stats for worker in self)])
 
     @property
     def is_in_rollout(self) -> bool:
@@ -89,25 +95,11 @@ class WorkerPool:
     def adopt(self, handed_over: dict[str, Any]) -> None:
         """Take over the workers of the program before this one, which serve; a reload comes next."""
         self._is_serving = True
-        self.restarts = handed_over["restarts"]
-        for state in handed_over["workers"]:
-            worker = WorkerProcess.adopt(state)
-            worker.attach(self._loop, self)
-            if state["is_retiring"]:
-                self.retiring.await_exit(worker)
-            else:
-                slot = Slot(len(self.slots))
-                slot.worker = worker
-                self.slots.append(slot)
-        while len(self.slots) < handed_over["count"]:  # one had just died
-            self.slots.append(Slot(len(self.slots)))
+        handover.adopt(self, self._loop, handed_over)
 
     def hand_over(self) -> dict[str, Any]:
         """Return what `adopt` needs in the program that takes this one's place."""
-        workers = [
-            worker.hand_over() | {"is_retiring": worker in self.retiring} for worker in self if worker.is_in_service
-        ]
-        return {"workers": workers, "count": len(self.slots), "restarts": self.restarts}
+        return handover.describe(self)
 
     def reload(self) -> bool:
         """Replace every worker by one that loads the code as it is now; return false when that will happen later."""
@@ -262,6 +254,7 @@ class WorkerPool:
 
     def handle_exit(self, worker: WorkerProcess, exit_reason: str) -> None:
         """Follow the end of one of the workers."""
+        self.past_counters = total([self.past_counters, counters(worker.stats)])
         if self._rollout:
             self._rollout.handle_not_accepting(worker)
         if worker in self.retiring:

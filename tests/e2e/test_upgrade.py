@@ -121,7 +121,7 @@ def test_a_srvctl_that_cannot_start_leaves_the_old_one(start: Start, site: Path)
     ("file", "line"),
     [
         ("supervisor/worker_process.py", 'lifeline = handed_over.get("lifeline", -1)'),
-        ("supervisor/worker_pool.py", 'self.restarts = handed_over["restarts"]'),
+        ("supervisor/handover.py", 'pool.restarts = handed_over["restarts"]'),
         ("listener/listener.py", 'os.set_inheritable(state["fd"], False)'),
     ],
 )

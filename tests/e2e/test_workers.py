@@ -414,3 +414,39 @@ def test_all_workers_go_with_their_supervisor(launch: Launch) -> None:
         server.send_signal(signal.SIGKILL)
         assert server.wait() == -signal.SIGKILL
         wait_until(lambda: all(map(is_gone, family)), "end of the workers", server)
+
+
+@pytest.mark.parametrize("family", ["tcp4", "unix"])
+def test_clients_that_wait_are_told_of(family: str, launch: Launch, place: Path) -> None:
+    """In the log after three seconds, and in the answer to SIGUSR1 at once."""
+    (place / "held.py").write_text(HELD)
+    server = launch(family, "127.0.0.1:0" if family == "tcp4" else "s", "held:Held")
+    with server.connect() as held, server.connect(), server.connect():
+        held.recv(99)
+        server.send_signal(signal.SIGUSR1)
+        assert " waiting=2\n" in server.wait_for_log(" state ")
+        assert "warning clients wait queue=2 max=1\n" in server.wait_for_log("clients wait")
+    assert server.stop() == 0, server.log
+
+
+def test_counters_go_on_over_reloads_and_deaths(launch: Launch) -> None:
+    """Of a worker that died, what it had reported last."""
+    server = launch("unix", "s", "--threads", "myapp:Echo")
+
+    def served(count: int) -> int:
+        server.send_signal(signal.SIGUSR1)
+        lines = [line for line in server.wait_for_log(" state ", count).splitlines() if " state " in line]
+        return int(re.findall(r" served=(\d+)", lines[count - 1])[0])
+
+    for generation in range(3):
+        with server.connect() as client:
+            assert ask(client, b"hello\n") == b"hello\n"
+        server.wait_for_log(" ended ", generation + 1)
+        assert served(generation + 1) == generation + 1
+        if generation:
+            (worker,) = wait_for_workers(server, 1)
+            os.kill(worker, signal.SIGKILL)
+        else:
+            server.send_signal(signal.SIGHUP)
+        server.wait_for_log("handler loaded", generation + 2)
+    assert server.stop() == 0, server.log

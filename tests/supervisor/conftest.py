@@ -7,6 +7,7 @@ import pytest
 from srvctl.supervisor import (
     deadline,
     health,
+    queue_watch,
     restart_policy,
     retirement,
     rollout,
@@ -22,7 +23,7 @@ from tests.serving.running import Clock, FakeLoop
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time of every part."""
     clock = Clock()
-    parts = (health, retirement, rollout, service, stats, worker_pool, worker_process)
+    parts = (health, queue_watch, retirement, rollout, service, stats, worker_pool, worker_process)
     for module in (*parts, deadline, restart_policy):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock

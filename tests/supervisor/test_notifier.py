@@ -24,25 +24,34 @@ def workers() -> list[FakeWorker]:
     workers = [FakeWorker(pid) for pid in (1, 2, 3)]
     for worker in workers[:2]:
         worker.state = WorkerState.SERVING
-        worker.stats = {"conversations": 1, "served": 2, "failed": 0, "refused": 1, "sent": 100}
     return workers
 
 
+STATS = {"conversations": 2, "served": 4, "failed": 0, "refused": 2, "sent": 100, "waiting": 0}
 STATUS = "STATUS=serving on tcp://h:1 with 2 workers: 2 conversations, 4 served, 0 failed, 2 refused"
 
 
 def test_ready_comes_with_the_status(sent: list[list[str]], workers: list[FakeWorker]) -> None:
-    """The sum of all workers' stats."""
-    SystemdNotifier("tcp://h:1", 30.0).ready(workers)
+    """How many workers serve, and what they have done together."""
+    SystemdNotifier("tcp://h:1", 30.0).ready(workers, STATS)
     assert sent == [["READY=1", STATUS]]
+
+
+def test_clients_that_wait_are_in_the_status(sent: list[list[str]], workers: list[FakeWorker]) -> None:
+    """And what is not known counts as none."""
+    notified = SystemdNotifier("tcp://h:1", 30.0)
+    notified.status(workers, STATS | {"waiting": 3})
+    notified.status(workers, {})
+    assert sent[0] == [f"{STATUS}, 3 waiting"]
+    assert sent[1] == ["STATUS=serving on tcp://h:1 with 2 workers: 0 conversations, 0 served, 0 failed, 0 refused"]
 
 
 def test_the_error_of_a_reload_stays_in_the_status(sent: list[list[str]], workers: list[FakeWorker]) -> None:
     """Until a reload succeeds."""
     notified = SystemdNotifier("tcp://h:1", 30.0)
-    notified.ready(workers, "the last reload failed: no such module")
-    notified.status(workers)
-    notified.ready(workers)
+    notified.ready(workers, STATS, "the last reload failed: no such module")
+    notified.status(workers, STATS)
+    notified.ready(workers, STATS)
     assert [lines[-1] for lines in sent] == [f"{STATUS}; the last reload failed: no such module"] * 2 + [STATUS]
 
 

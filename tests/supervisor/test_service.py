@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,10 +25,14 @@ class FakeListener:
 
     address = "tcp://127.0.0.1:1"
     owns_socket = True
-    socket = "the socket"
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.queue: int | None = 0
+        self.socket = SimpleNamespace(fileno=lambda: 3)
+
+    def waiting(self) -> int | None:
+        return self.queue
 
     def block_new_peers(self) -> None:
         self.calls.append("block new peers")
@@ -190,7 +195,7 @@ def test_nothing_is_handed_over_during_a_rollout(make: Any) -> None:
     scene.workers[0].hand_over = lambda: {"pid": 1}  # type: ignore[method-assign]
     assert scene.service.hand_over() == {
         "listener": "the listener",
-        "workers": {"workers": [{"pid": 1, "is_retiring": False}], "count": 1, "restarts": 0},
+        "workers": {"workers": [{"pid": 1, "is_retiring": False}], "count": 1, "restarts": 0, "past_counters": {}},
     }
     scene.service.reload()
     assert scene.service.hand_over() is None

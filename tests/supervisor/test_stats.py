@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from srvctl.supervisor import stats
-from srvctl.supervisor.stats import REPORT_SECONDS, StateReport, log_state, total
+from srvctl.supervisor.stats import REPORT_SECONDS, StateReport, counters, log_state, total
 from srvctl.supervisor.worker_state import WorkerState
 from srvctl.worker.protocol import FromWorker, ToWorker
 from tests.serving.running import FakeLoop
@@ -36,9 +36,12 @@ class Scene:
 
 def test_the_total_is_by_name() -> None:
     """A worker that has not reported counts nothing."""
-    workers = [FakeWorker(pid) for pid in (1, 2, 3)]
-    workers[0].stats, workers[1].stats = {"served": 1, "cut": 2}, {"served": 10}
-    assert total(workers) == {"served": 11, "cut": 2}
+    assert total([{"served": 1, "cut": 2}, {"served": 10}, {}]) == {"served": 11, "cut": 2}
+
+
+def test_what_is_no_counter_ends_with_its_worker() -> None:
+    """Its conversations have."""
+    assert counters({"conversations": 3, "served": 1}) == {"served": 1}
 
 
 def test_a_report_is_written_when_all_have_answered(loop: FakeLoop) -> None:
@@ -70,8 +73,8 @@ def test_the_state_is_a_line_for_each_worker_and_one_for_all(monkeypatch: pytest
     monkeypatch.setattr(stats.log, "state", lambda **values: lines.append(values))
     worker = FakeWorker(1)
     worker.state, worker.stats = WorkerState.DRAINING, {"served": 4}
-    log_state("serving", "tcp://127.0.0.1:1", iter([worker]), 2)
+    log_state("serving", "tcp://127.0.0.1:1", iter([worker]), 2, {"served": 5, "waiting": 1})
     assert lines == [
         (1, "draining"),
-        {"state": "serving", "address": "tcp://127.0.0.1:1", "workers": 1, "restarts": 2, "served": 4},
+        {"state": "serving", "address": "tcp://127.0.0.1:1", "workers": 1, "restarts": 2, "served": 5, "waiting": 1},
     ]

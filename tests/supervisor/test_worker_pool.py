@@ -301,6 +301,15 @@ def test_no_worker_is_removed_below_one_or_during_a_rollout(scene: Scene) -> Non
     assert scene.serving == [3]
 
 
+def test_counters_outlive_workers_and_conversations_do_not(scene: Scene) -> None:
+    """Over reloads and deaths; and the next program is given them."""
+    scene[1].stats, scene[2].stats = {"conversations": 2, "served": 10}, {"conversations": 1, "served": 1}
+    scene[1].exit()
+    assert scene.pool.stats() == {"conversations": 1, "served": 11}
+    scene[2].hand_over = dict  # type: ignore[method-assign]
+    assert scene.pool.hand_over()["past_counters"] == {"served": 10}
+
+
 # --- the stop
 
 
