@@ -15,6 +15,7 @@ from collections import namedtuple
 from time import monotonic
 
 from srvctl.runtime import log
+from srvctl.runtime.current import ID_PREFIX
 from srvctl.runtime.exit_status import signal_name
 from srvctl.serving.conversation import (
     DONE,
@@ -69,13 +70,12 @@ def process_tree_io(pid: int) -> int:
 
 
 class ProgramConversation(Conversation):
-    """A conversation with a program, which has the connection to itself; `id` is its name in log and environment.
+    """A conversation with a program, which has the connection to itself; the program's environment has its `id`.
 
     `status` is the wait status of the program, when it has ended; `lines` takes its standard error and `output` its
     standard output, where we read those. `is_counted` says that the meter has what came and went.
     """
 
-    id = ""
     is_established = is_counted = False
     status: int | None = None
     lines: StderrLines | None = None
@@ -133,7 +133,8 @@ class ProgramConversation(Conversation):
         """Log the end, of one that was cut too: how its program ended is news."""
         meter, how = self.meter, self.signal_name or outcome.value
         counted = {"received": meter[RECEIVED], "sent": meter[SENT]} if self.is_counted else {}
-        log.program_ended(self.name, self.age, counted, how, self._ending(), self.id, self.connection is None)
+        id = f"{ID_PREFIX}{self.number:x}"
+        log.program_ended(self.name, self.age, counted, how, self._ending(), id, self.connection is None)
 
     def _ending(self) -> dict[str, object]:
         """Return the exit status or the signal of the program, if it ever ran."""

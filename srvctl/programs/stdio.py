@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 from time import monotonic
 
 from srvctl.net import ucspi
@@ -41,9 +40,6 @@ class Stdio:
         self._stderr = server.settings.program_stderr
         self._logs_lines = self._stderr == "log" and log.wants(log.NOTICE)
         self._unwatched: list[StderrLines] = []
-        # Unique also across restarts and workers: nothing else has this process id at this time.
-        self._id_prefix = f"{time.time_ns() // 1_000_000:x}-{os.getpid():x}-"
-        self._id_count = 0
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
     def open(self, loop: Loop, acceptor: Acceptor) -> None:
@@ -52,9 +48,6 @@ class Stdio:
 
     def prepare(self, request: SpawnRequest) -> None:
         """Give a program its descriptors and the variables of its conversation. Raises OSError and ValueError."""
-        if not request.conversation.id:
-            self._id_count += 1
-            request.conversation.id = f"{self._id_prefix}{self._id_count:x}"
         self._add_input_and_output(request)
         self._add_stderr(request)
         descriptors = request.stdin, request.stdout, request.stderr

@@ -47,6 +47,15 @@ class LineWriter:
         if self._fd >= 0:
             self._on_blocked = lambda: loop.call_soon(lambda: self._wait_in(loop))
 
+    def restart_in_children(self) -> None:
+        """Have a forked child begin with nothing that waits, which its parent writes, and with a lock that is free.
+
+        Of each fork, for as long as the process lives. The two functions are written in C: what a child runs in Python
+        costs it pages.
+        """
+        for restart in (self._lock._at_fork_reinit, self.queue.clear):  # type: ignore[attr-defined]
+            os.register_at_fork(after_in_child=restart)
+
     def _wait_in(self, loop: Loop) -> None:
         def on_writable(events: int) -> None:
             if self.flush():

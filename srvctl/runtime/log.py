@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from srvctl.runtime import log_format
+from srvctl.runtime import current, log_format
 from srvctl.runtime.error_text import causes_of, describe, frames_of, members_of, notes_of, traceback_of
 from srvctl.runtime.line_writer import LineWriter
 from srvctl.runtime.log_format import DEBUG as DEBUG  # exported, for callers of `configure` and `wants`
@@ -39,6 +39,7 @@ def configure(style: str, threshold: int, fd: int = 2) -> LineWriter:
     global _sink, _threshold, _style
     _sink, _threshold, _style = LineWriter(fd, lines_dropped), threshold, style
     "".encode("unicode_escape")  # imports the codec, now that there are descriptors for it; see `log_format.escape`
+    _sink.restart_in_children()
     return _sink
 
 
@@ -166,20 +167,22 @@ def supervisor_gone() -> None:
 # --- what happens to a conversation
 
 
-def conversation_began(peer: str) -> None:
-    _event(DEBUG, "began", peer=peer)
+def conversation_began(peer: str, id: str) -> None:
+    _event(DEBUG, "began", peer=peer, id=id)
 
 
-def conversation_ended(peer: str, seconds: float, received: int, sent: int, how: str, is_datagram: bool) -> None:
+def conversation_ended(
+    peer: str, seconds: float, received: int, sent: int, how: str, id: str, is_datagram: bool
+) -> None:
     # A datagram that was answered is not news: at 100,000 of them a second the log would be the load.
     priority = DEBUG if is_datagram and how == "done" else INFO
     if _sink is None or priority > _threshold:
         return
     if _style != "text" or not is_plain(peer):
-        _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how)
+        _event(priority, "ended", peer=peer, seconds=seconds, received=received, sent=sent, how=how, id=id)
         return
     # What `_event` would make of it, written out: there is one such line for each connection.
-    fields = f"peer={peer} seconds={seconds:.3f} received={received} sent={sent} how={how}"
+    fields = f"peer={peer} seconds={seconds:.3f} received={received} sent={sent} how={how} id={id}"
     line = f"{log_format.timestamp()} {log_format.NAMES[priority]} ended {fields}\n"
     _sink.write(line.encode("ascii"))
 
@@ -223,8 +226,33 @@ def answer_dropped(peer: str, why: str, suppressed: int) -> None:
     _event(WARNING, "answer dropped", peer=peer, why=why, suppressed=suppressed)
 
 
-def conversation_cut(peer: str, age: float, why: str) -> None:
-    _event(WARNING, "cut", peer=peer, age=age, why=why)
+def printed(stream: str, line: str) -> None:
+    """A handler has written a line to ``stdout`` or ``stderr``, with `print` for example."""
+    _event(NOTICE, "printed", **current.fields(), stream=stream, line=line)
+
+
+def warned(category: str, message: object, file: str) -> None:
+    """Code of a handler has warned, by `warnings`; `file` is where, with the line."""
+    _event(WARNING, "warned", **current.fields(), category=category, message=message, file=file)
+
+
+def logged(
+    priority: int, logger: str, message: str, marks: dict[str, str], error: BaseException | None, stack: str
+) -> None:
+    """A record of `logging`. `marks` say which conversation it belongs to; it may have an error, or a stack."""
+    fields = {} if error is None else {"error": describe(error)}
+    if frames := stack if error is None else frames_of(error):
+        fields["traceback"] = frames
+    _event(priority, "logged", **marks, logger=logger, message=message, **fields)
+
+
+def thread_failed(thread: str, error: BaseException) -> None:
+    """A thread that a handler has started has ended with an exception."""
+    _event(ERROR, "thread failed", **current.fields(), thread=thread, error=describe(error), traceback=frames_of(error))
+
+
+def conversation_cut(peer: str, age: float, why: str, id: str) -> None:
+    _event(WARNING, "cut", peer=peer, age=age, why=why, id=id)
 
 
 def handler_failed(peer: str, error: BaseException, skip: str) -> None:
@@ -241,7 +269,7 @@ def handler_failed(peer: str, error: BaseException, skip: str) -> None:
         frames = traceback_of(error, skip) if shows_source else frames_of(error, skip)
         if frames:
             fields["traceback"] = frames
-    _event(ERROR, "handler failed", peer=peer, error=describe(error), **fields)
+    _event(ERROR, "handler failed", peer=peer, error=describe(error), **current.id_field(), **fields)
 
 
 def hook_failed(what: str, error: BaseException, suppressed: int = 0) -> None:
@@ -249,7 +277,7 @@ def hook_failed(what: str, error: BaseException, suppressed: int = 0) -> None:
 
 
 def peer_failed(peer: str, error: BaseException) -> None:
-    _event(DEBUG, "peer failed", peer=peer, error=describe(error))
+    _event(DEBUG, "peer failed", peer=peer, error=describe(error), **current.id_field())
 
 
 _traceback_rate = RateLimiter()

@@ -90,5 +90,5 @@ class LimitCheck:
 
 def log_begin(conversation: Conversation) -> Verdict:
     """Log that a conversation begins: the last check, when somebody wants to read it."""
-    log.conversation_began(conversation.name)
+    log.conversation_began(conversation.name, conversation.id)
     return Verdict.ADMITTED

@@ -209,12 +209,14 @@ class StreamSource(SocketSource):
 
     def pack(self, conversation: Conversation) -> tuple[int, Any]:
         """Return a conversation as a descriptor and plain values, for another process."""
-        return conversation.connection.fileno(), None
+        return conversation.connection.fileno(), conversation.number
 
     def unpack(self, values: Any, fd: int, peer: Any, meter: Meter) -> Conversation:
         """Return the conversation that `pack` took apart."""
         peer = UnixPeer(peer) if type(peer) is str else peer
-        return self._new_conversation(Connection(*self._kind, fd, meter), peer, meter)
+        conversation = self._new_conversation(Connection(*self._kind, fd, meter), peer, meter)
+        conversation.number = values
+        return conversation
 
     def close(self) -> None:
         """Close the listening socket: who is in its queue is reset."""

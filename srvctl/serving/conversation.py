@@ -14,6 +14,7 @@ from time import monotonic
 
 from srvctl.net.address import format_sockaddr
 from srvctl.runtime import log
+from srvctl.runtime.current import ID_PREFIX, numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Conversation:
 
     `request` is what the handler gets; of a connection it is `connection` too, of a datagram there is none. `outcome`
     is set by whoever ends the conversation against its will; otherwise the meter says how the handler ended. `pid` is
-    the process that serves it, or 0.
+    the process that serves it, or 0. `number` is the part of `id` that differs in a worker.
     """
 
     # On the class until they are set: most conversations end without any of them, and each costs its constructor.
@@ -79,6 +80,7 @@ class Conversation:
         self.request = self.connection = connection
         self.peer = peer
         self.meter = meter
+        self.number = next(numbers)
         self.began = monotonic()
 
     def replace(self, connection: Any) -> None:
@@ -111,12 +113,17 @@ class Conversation:
             return f"pid:{struct.unpack('3i', credentials)[0]}"
         return text
 
+    @property
+    def id(self) -> str:
+        """The identifier in the log, unique also across workers and restarts."""
+        return f"{ID_PREFIX}{self.number:x}"
+
     def log_end(self, outcome: Outcome) -> None:
         """Log the end, unless it was logged when the conversation was cut."""
         if outcome is not Outcome.CUT:
             meter, how = self.meter, self.signal_name or outcome.value
-            is_datagram = self.connection is None
-            log.conversation_ended(self.name, self.age, meter[RECEIVED], meter[SENT], how, is_datagram)
+            is_datagram, id = self.connection is None, f"{ID_PREFIX}{self.number:x}"
+            log.conversation_ended(self.name, self.age, meter[RECEIVED], meter[SENT], how, id, is_datagram)
 
     def last_received_at(self) -> float:
         """Return when something came last, or when it began; with unread bytes in the kernel, that is now."""

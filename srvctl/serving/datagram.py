@@ -9,6 +9,7 @@ from time import monotonic, monotonic_ns, sleep
 
 from srvctl.net.address import format_sockaddr, mapped, unmapped
 from srvctl.runtime import log
+from srvctl.runtime.current import numbers
 from srvctl.runtime.rate_limit import RateLimiter
 from srvctl.serving.conversation import LOST, METER_ITEMS, RECEIVED, SENT, SENT_AT, Conversation
 from srvctl.serving.source import BATCH, SocketSource
@@ -36,7 +37,7 @@ class DatagramConversation(Conversation, Reply):
     """A datagram, and what its handler answers it with; it notes what was sent, and outlives ICMP errors.
 
     One object for both, since there is one for each datagram. `class_for` makes the class for a socket; whoever makes
-    one sets its `data`, `peer`, `meter` and `began`.
+    one sets its `data`, `peer`, `meter`, `number` and `began`.
     """
 
     data: bytes
@@ -162,6 +163,7 @@ class DatagramSource(SocketSource):
         conversation.data = data
         conversation.peer = sender or None  # Linux says '' or None for a unix peer without a name, by version
         conversation.began = monotonic()
+        conversation.number = next(numbers)
         conversation.meter = meter = [0] * METER_ITEMS
         meter[RECEIVED] = len(data)
         return conversation
@@ -188,6 +190,7 @@ class DatagramSource(SocketSource):
         conversation = self._new_conversation()
         conversation.data, conversation.peer = data, peer
         conversation.meter = [0] * METER_ITEMS if meter is None else meter
+        conversation.number = next(numbers)
         conversation.began = monotonic()
         if ancillary:
             conversation.ancillary = ancillary
@@ -195,12 +198,14 @@ class DatagramSource(SocketSource):
 
     def pack(self, conversation: Any) -> tuple[int, Any]:
         """Return a conversation as a descriptor, which here is none, and plain values, for another process."""
-        return -1, (conversation.data, list(conversation.ancillary))
+        return -1, (conversation.data, list(conversation.ancillary), conversation.number)
 
     def unpack(self, values: Any, fd: int, peer: Any, meter: Meter) -> DatagramConversation:
         """Return the conversation that `pack` took apart."""
-        data, ancillary = values
-        return self.conversation_with(data, peer, meter, ancillary)
+        data, ancillary, number = values
+        conversation = self.conversation_with(data, peer, meter, ancillary)
+        conversation.number = number
+        return conversation
 
     def is_harmless(self, error: OSError) -> bool:
         """Tell whether an error is about an earlier answer of ours, and not about the socket."""

@@ -132,5 +132,5 @@ class Deadlines:
             shutdown_connection(conversation, socket.SHUT_RD)
 
     def _on_limit(self, conversation: Conversation, outcome: Outcome) -> None:
-        log.conversation_cut(conversation.name, conversation.age, outcome.value)
+        log.conversation_cut(conversation.name, conversation.age, outcome.value, conversation.id)
         self.cut(conversation, outcome)

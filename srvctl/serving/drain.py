@@ -104,12 +104,13 @@ class Drain:
         pending = self._acceptor.pending
         while pending:
             conversation = pending.popleft()
-            log.conversation_cut(conversation.name, conversation.age, "the deadline, before it was served")
+            why = "the deadline, before it was served"
+            log.conversation_cut(conversation.name, conversation.age, why, conversation.id)
             conversation.outcome = Outcome.CUT
             self._closing.end(conversation, lingers=False)
         for conversation in self._table.snapshot():
             if conversation.outcome is not Outcome.CUT:
-                log.conversation_cut(conversation.name, conversation.age, "the deadline")
+                log.conversation_cut(conversation.name, conversation.age, "the deadline", conversation.id)
                 conversation.outcome = Outcome.CUT  # also of one that was cut for another reason, and has not ended yet
                 self._deadlines.cut(conversation, Outcome.CUT)
         self._loop.call_at(monotonic() + CUT_GRACE_SECONDS, self._give_up)

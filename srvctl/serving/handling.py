@@ -8,6 +8,8 @@ import sys
 from functools import partial
 
 from srvctl.runtime import log
+from srvctl.runtime.current import current
+from srvctl.runtime.printed import end_lines, unfinished
 from srvctl.runtime.unfinished import UNFINISHED, refuse_unfinished
 from srvctl.serving.conversation import EXITED, FAILED, HANDLER_OUTCOME, RESET
 
@@ -44,6 +46,7 @@ class Handling:
 
     def run(self, conversation: Conversation) -> None:
         """Serve a conversation; blocks until the handler has returned. Raises nothing: the meter says how it ended."""
+        current.set(conversation)
         try:
             if self.establish is None or self.establish.run(conversation):
                 result = self._handler(conversation.request, conversation.peer, self.server)
@@ -54,6 +57,9 @@ class Handling:
         except BaseException:  # SystemExit, KeyboardInterrupt: the handler's word on this conversation, and no more
             conversation.meter[HANDLER_OUTCOME] = EXITED
         finally:
+            if unfinished:
+                end_lines()
+            current.set(None)
             if len(_forks) != self._fork_depth:
                 _exit_stray_child()
 

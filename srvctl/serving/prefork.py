@@ -125,7 +125,7 @@ class Prefork:
         channel, theirs = _socketpair(_AF_UNIX, _SOCK_SEQPACKET)
         connection, client = _socketpair(_AF_UNIX, _SOCK_STREAM)
         client.send(b"\n")
-        theirs.sendmsg([marshal.dumps((-1, None, None))], [(*_RIGHTS, connection.fileno().to_bytes(4, _BYTE_ORDER))])
+        theirs.sendmsg([marshal.dumps((-1, None, 0))], [(*_RIGHTS, connection.fileno().to_bytes(4, _BYTE_ORDER))])
         if found := self._receive(channel):
             _WarmUpHandler(found.request, None, self)
             found.connection.close()

@@ -5,14 +5,39 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
-from time import monotonic
 
+from srvctl.runtime.current import current, new_id
 from srvctl.runtime.unfinished import UNFINISHED, refuse_unfinished
+from srvctl.socketserver.files import DeadlineReader, SocketWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable
+    from functools import cached_property as _made_when_asked
     from typing import Any
+
+    from srvctl.runtime.current import Marked
+else:
+
+    class _made_when_asked:
+        """An attribute that is made when it is first asked for, and is the object's own from then on.
+
+        As `functools.cached_property`, without the lock that this has in Python 3.11.
+        """
+
+        def __init__(self, make: Callable[[Any], Any]) -> None:
+            self._make = make
+            self.__doc__ = make.__doc__
+
+        def __set_name__(self, owner: type, name: str) -> None:
+            self._name = name
+
+        def __get__(self, handler: Any, owner: type) -> Any:
+            if handler is None:
+                return self
+            made = handler.__dict__[self._name] = self._make(handler)
+            return made
 
 
 class BaseRequestHandler:
@@ -22,10 +47,13 @@ class BaseRequestHandler:
     that nothing half-made is left open; what `setup` raised is what is reported.
     """
 
+    _conversation: Marked | None = None
+
     def __init__(self, request: Any, client_address: Any, server: Any) -> None:
         self.request = request
         self.client_address = client_address
         self.server = server
+        self._conversation = current.get()
         try:
             self.setup()
         except BaseException:
@@ -38,6 +66,18 @@ class BaseRequestHandler:
                 refuse_unfinished(result)
         finally:
             self.finish()
+
+    @_made_when_asked
+    def log(self) -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+        """A logger of `logging`; its records are lines of srvctl's log with the peer and ``connection_id``."""
+        from srvctl.socketserver.handler_log import log_of
+
+        return log_of(self._conversation)
+
+    @_made_when_asked
+    def connection_id(self) -> str:
+        """A short text that no other connection or datagram has; it is in the lines of srvctl's log about this one."""
+        return new_id() if self._conversation is None else self._conversation.id
 
     def setup(self) -> None:
         """Prepare; does nothing here."""
@@ -70,11 +110,11 @@ class StreamRequestHandler(BaseRequestHandler):
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if self.timeout is not None and self.rbufsize != 0:
-            self.rfile: Any = _DeadlineReader(self.connection, self.timeout, self.rbufsize)
+            self.rfile: Any = DeadlineReader(self.connection, self.timeout, self.rbufsize)
         else:
             self.rfile = self.connection.makefile("rb", self.rbufsize)
         if self.wbufsize == 0:
-            self.wfile: Any = _SocketWriter(self.connection)
+            self.wfile: Any = SocketWriter(self.connection)
         else:
             self.wfile = self.connection.makefile("wb", self.wbufsize)
 
@@ -92,137 +132,6 @@ class StreamRequestHandler(BaseRequestHandler):
                 rfile.close()
 
 
-class _SocketWriter(io.BufferedIOBase):
-    """An unbuffered file on a socket whose `write` writes everything."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._sendall = sock.sendall
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any, /) -> int:
-        self._sendall(data)
-        if type(data) is bytes:
-            return len(data)
-        with memoryview(data) as view:
-            return view.nbytes
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-
-class _RawReader(io.RawIOBase):
-    """A raw file on a socket that waits until a deadline, and can be read again after it has passed.
-
-    The file of ``socket.makefile`` refuses every read after one that timed out, and a timeout of the socket starts
-    anew with every byte that comes.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._kept = b""
-        self.deadline = 0.0
-        self.is_late = False
-
-    def readable(self) -> bool:
-        return True
-
-    def keep(self, data: bytes) -> None:
-        """Give back what was read before the deadline passed; it comes first next time."""
-        self._kept = data + self._kept
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        if self._kept:
-            size = min(len(buffer), len(self._kept))
-            buffer[:size], self._kept = self._kept[:size], self._kept[size:]
-            return size
-        left = self.deadline - monotonic()
-        timeout = self._sock.gettimeout()
-        try:
-            if left > 0:
-                self._sock.settimeout(left)
-                return self._sock.recv_into(buffer)
-        except TimeoutError:
-            pass
-        finally:
-            self._sock.settimeout(timeout)
-        self.is_late = True
-        return None  # "would block": the buffered reader above hands out what it has got so far
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-
-class _DeadlineReader(io.BufferedReader):
-    """A buffered file on a socket, each read of which has `timeout` seconds, however the bytes trickle in."""
-
-    def __init__(self, sock: socket.socket, timeout: float, size: int) -> None:
-        self._raw_reader = _RawReader(sock)
-        super().__init__(self._raw_reader, size if size > 1 else io.DEFAULT_BUFFER_SIZE)
-        self._seconds = timeout
-
-    def _start(self) -> None:
-        self._raw_reader.deadline = monotonic() + self._seconds
-        self._raw_reader.is_late = False
-
-    def _in_time(self, data: bytes | None) -> bytes:
-        if self._raw_reader.is_late:
-            self._raw_reader.keep(data or b"")
-            raise TimeoutError("timed out")
-        return data or b""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._start()
-        return self._in_time(super().read(size))
-
-    def read1(self, size: int = -1, /) -> bytes:
-        self._start()
-        return self._in_time(super().read1(size))
-
-    def readinto(self, buffer: Any, /) -> int:
-        with memoryview(buffer).cast("B") as view:
-            data = self.read(len(view))
-            view[: len(data)] = data
-        return len(data)
-
-    def readinto1(self, buffer: Any, /) -> int:
-        with memoryview(buffer).cast("B") as view:
-            data = self.read1(len(view))
-            view[: len(data)] = data
-        return len(data)
-
-    def readline(self, size: int | None = -1, /) -> bytes:
-        self._start()
-        return self._in_time(super().readline(size))
-
-    def peek(self, size: int = 0, /) -> bytes:
-        self._start()
-        data = super().peek(size)
-        # What was peeked at is in the buffer still; there is nothing to keep.
-        return data if data else self._in_time(data)
-
-
-class _MadeWhenAsked:
-    """An attribute that is made when it is first asked for, and is the object's own from then on.
-
-    The two files of a datagram cost as much as receiving it, and few handlers use both.
-    """
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, handler: Any, owner: type) -> Any:
-        if handler is None:
-            return self
-        made = handler.__dict__[self._name] = self._make(handler)
-        return made
-
-
 class DatagramRequestHandler(BaseRequestHandler):
     """Handle a datagram: ``packet``, ``rfile`` on it, ``wfile`` for the answer, and ``socket`` to send from.
 
@@ -231,8 +140,16 @@ class DatagramRequestHandler(BaseRequestHandler):
     meanwhile is not an error.
     """
 
-    rfile: Any = _MadeWhenAsked(lambda handler: io.BytesIO(handler.packet))
-    wfile: Any = _MadeWhenAsked(lambda handler: io.BytesIO())
+    @_made_when_asked
+    def rfile(self) -> io.BytesIO:
+        """A file on the datagram."""
+        # Files cost as much as receiving, and few handlers use both.
+        return io.BytesIO(self.packet)
+
+    @_made_when_asked
+    def wfile(self) -> io.BytesIO:
+        """A file for the answer."""
+        return io.BytesIO()
 
     def setup(self) -> None:
         """Make ``packet`` and ``socket``; the files are made when they are asked for."""

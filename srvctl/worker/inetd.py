@@ -19,6 +19,7 @@ from srvctl.runtime import signals
 from srvctl.serving.connection import Connection, StreamSource
 from srvctl.serving.conversation import METER_ITEMS, Conversation
 from srvctl.serving.server import Server
+from srvctl.worker import handler_output
 from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.service_life import ServiceLife, owners
 
@@ -90,6 +91,16 @@ class OneConnection(StreamSource):
 
 def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     """Serve the connection `sock`, which is closed at the end; blocks. Raises `LaunchError`."""
+    if settings.program:
+        return _serve(settings, sock, target, is_ready_made)
+    handler_output.redirect()
+    try:
+        return _serve(settings, sock, target, is_ready_made)
+    finally:  # for the one line of an error
+        handler_output.restore()
+
+
+def _serve(settings: Settings, sock: socket.socket, target: str, is_ready_made: bool) -> ExitStatus:
     conversation_class, mixins = Conversation, None
     if settings.program:
         from srvctl.programs.conversation import ProgramConversation

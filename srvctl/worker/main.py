@@ -14,6 +14,7 @@ import sys
 from srvctl.errors import LaunchError
 from srvctl.runtime import lifeline
 from srvctl.runtime.channel import Channel, ChannelClosed
+from srvctl.worker import handler_output
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from srvctl.worker.worker import Worker
 
@@ -42,6 +43,13 @@ def main(control: int, stacks: int, supervisor: int) -> None:
     if setup.announces:
         _print_to_standard_error()
     worker = Worker(channel, setup, listener, stacks)
+    try:
+        _load_and_serve(worker, channel)
+    finally:  # the traceback of a fault in srvctl goes to standard error, whatever the log leaves out
+        handler_output.restore()
+
+
+def _load_and_serve(worker: Worker, channel: Channel) -> None:
     try:
         worker.load()
     except LaunchError as error:

@@ -20,6 +20,7 @@ from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.descriptor_limit import raise_soft_limit
 from srvctl.runtime.process_session import kill_session
 from srvctl.serving.server import Server
+from srvctl.worker import handler_output
 from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
@@ -59,6 +60,8 @@ class Worker:
         """Import the handler, assemble the server on the listener, and report ready. Raises `LaunchError`."""
         self._handle_signals()
         directory.follow(self._setup.directory)
+        if not self._settings.program:
+            handler_output.redirect()
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
         limit = share(self._settings.max_connections, self._setup.index, self._setup.count)

@@ -226,6 +226,28 @@ class Print(StreamRequestHandler):
             self.wfile.write(b"printed\n")
 
 
+class Talk(StreamRequestHandler):
+    """Log, print and warn, here, in a thread and in a child; answer with the identifier."""
+
+    def handle(self):
+        import logging
+        import threading
+        import warnings
+
+        self.log.info("own")
+        logging.getLogger("myapp").warning("root's")
+        print("printed")
+        warnings.warn(f"warned {self.connection_id}", stacklevel=1)  # another text, or it would be shown once
+        thread = threading.Thread(target=print, args=("thread",))
+        thread.start()
+        thread.join()
+        if (pid := os.fork()) == 0:
+            print("child")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        self.wfile.write(self.connection_id.encode())
+
+
 def function(request, client_address, server):
     """A plain function of three arguments."""
     request.sendall(b"function\n")

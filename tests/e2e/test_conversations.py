@@ -278,9 +278,10 @@ def test_a_datagram_is_answered_only_when_the_handler_wrote(model: str, launch: 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nameless:
         nameless.connect(server.sockaddr)
         nameless.send(b"one way")
-    assert ended(server, 3)[2] | {"seconds": ""} == {
+    assert ended(server, 3)[2] | {"seconds": "", "id": ""} == {
         "peer": "-",
         "seconds": "",
+        "id": "",
         "received": "7",
         "sent": "0",
         "how": "done",

@@ -70,9 +70,9 @@ def close(sink: LineWriter) -> None:
 def test_an_event_is_time_level_name_and_fields(written) -> None:  # type: ignore[no-untyped-def]
     """In UTC, to the millisecond."""
     read = written()
-    log.conversation_ended("192.0.2.1:9", 0.25, 6, 7, "done", False)
+    log.conversation_ended("192.0.2.1:9", 0.25, 6, 7, "done", "a-1", False)
     assert re.fullmatch(
-        TIME + " info ended peer=192.0.2.1:9 seconds=0.250 received=6 sent=7 how=done\n",
+        TIME + " info ended peer=192.0.2.1:9 seconds=0.250 received=6 sent=7 how=done id=a-1\n",
         read(),
     )
 
@@ -80,18 +80,19 @@ def test_an_event_is_time_level_name_and_fields(written) -> None:  # type: ignor
 def test_the_journal_has_a_priority_in_front_and_no_time(written) -> None:  # type: ignore[no-untyped-def]
     """It adds the time itself, and takes the number for the priority: sd-daemon(3)."""
     read = written("journal")
-    log.conversation_cut("-", 1.0, "the deadline")
-    assert read() == '<4>cut peer=- age=1.000 why="the deadline"\n'
+    log.conversation_cut("-", 1.0, "the deadline", "a-1")
+    assert read() == '<4>cut peer=- age=1.000 why="the deadline" id=a-1\n'
 
 
 def test_json_has_numbers_as_numbers(written) -> None:  # type: ignore[no-untyped-def]
     """For machines."""
     read = written("json")
-    log.conversation_ended("@name", 0.25, 6, 7, "done", False)
+    log.conversation_ended("@name", 0.25, 6, 7, "done", "a-1", False)
     record = json.loads(read())
     assert re.fullmatch(TIME, record.pop("time"))
     assert record == {
         "level": "info", "event": "ended", "peer": "@name", "seconds": 0.25, "received": 6, "sent": 7, "how": "done",
+        "id": "a-1",
     }  # fmt: skip
 
 
@@ -123,9 +124,9 @@ def test_before_it_is_configured_the_log_is_silent(monkeypatch: pytest.MonkeyPat
 def test_a_datagram_that_was_answered_is_news_only_when_asked_for(written) -> None:  # type: ignore[no-untyped-def]
     """One whose handler failed is."""
     read = written()
-    log.conversation_ended("-", 0.0, 1, 1, "done", True)
+    log.conversation_ended("-", 0.0, 1, 1, "done", "a-1", True)
     assert read() == ""
-    log.conversation_ended("-", 0.0, 1, 1, "failed", True)
+    log.conversation_ended("-", 0.0, 1, 1, "failed", "a-1", True)
     assert " ended " in read()
 
 
@@ -332,8 +333,8 @@ def test_the_end_of_a_conversation_reads_as_any_other_event(pipe, peer: str) -> 
     """The short way makes the line that the long one makes."""
     read, write = pipe
     sink = log.configure("text", log.INFO, write)
-    log.conversation_ended(peer, 1.25, 3, 4, "done", False)
-    log._event(log.INFO, "ended", peer=peer, seconds=1.25, received=3, sent=4, how="done")
+    log.conversation_ended(peer, 1.25, 3, 4, "done", "a-1", False)
+    log._event(log.INFO, "ended", peer=peer, seconds=1.25, received=3, sent=4, how="done", id="a-1")
     first, second = os.read(read, 65536).decode().splitlines()
     assert first.partition(" ")[2] == second.partition(" ")[2]
     close(sink)
