@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "srvctl"
 
 # From top to bottom: a folder may import from those below its line, and from itself. `srvctl.errors` is on the last.
 LINES = (
-    ("cli",),
+    ("cli", "testing"),
     ("supervisor",),
     ("worker",),
     ("programs",),

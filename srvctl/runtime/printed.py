@@ -9,6 +9,7 @@ import io
 from _thread import get_ident
 
 from srvctl.runtime import log
+from srvctl.runtime.log_format import FIELD_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class LoggedStream(io.TextIOBase):
             log.printed(self._stream, line.removesuffix("\r"))
             line = following
         if line:
-            unfinished[key] = line[: log.FIELD_MAX + 1]  # one more than the log shows, which tells that there was more
+            unfinished[key] = line[: FIELD_MAX + 1]  # one more than the log shows, which tells that there was more
         return len(text)
 
 

@@ -75,7 +75,7 @@ def opened():
 
 
 @pytest.fixture
-def serve(opened, tmp_path):
+def in_thread(opened, tmp_path):
     """Serve a ready-made handler, by its name or as a class, on a transport; fails the test if it raised."""
     started = []
 

@@ -2,47 +2,43 @@
 
 import time
 
-import pytest
-
 from srvctl.handlers import daytime
+from srvctl.testing import exchange, exchange_datagram
 
 
-@pytest.mark.parametrize("transport", ["tcp", "unix", "unix-seqpacket"])
-def test_a_connection_gets_one_line_and_is_closed(serve, connect, receive_all, transport):
+class Now(daytime.Datagram):
+    format = "it is now"
+
+
+def test_a_connection_gets_one_line_and_is_closed():
     """The line comes at once, without a request, and is the whole conversation."""
     earliest = int(time.time())
-    line = b"".join(receive_all(connect(serve("daytime", transport)))).decode("ascii")
+    line = exchange(daytime.Stream).decode("ascii")
     assert line.endswith("\r\n")
     told = time.mktime(time.strptime(line.rpartition("-")[0], "%A, %B %d, %Y %H:%M:%S"))
     assert earliest <= told <= time.time()
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix-dgram"])
-def test_a_datagram_gets_one_line(serve, connect, transport):
+def test_a_datagram_gets_one_line():
     """The content of the datagram is ignored, RFC 867."""
-    client = connect(serve("daytime", transport, format="it is now"))
-    client.send(b"?" * 512)
-    assert client.recv(1000) == b"it is now\r\n"
+    assert exchange_datagram(Now, b"?" * 512) == [b"it is now\r\n"]
 
 
-def test_a_request_that_is_shorter_than_the_line_gets_none(serve, connect):
+def test_a_request_that_is_shorter_than_the_line_gets_none():
     """A line that would have to be cut, or would be longer than its request, is not sent."""
-    service = serve("daytime", "udp", format="first")
-    client = connect(service)
-    client.send(b"")
-    client.send(b"123456")
-    service.wait_until_handled()
-    service.wait_until_handled()
-    service.handler.format = "second"
-    client.send(b"12345678")
-    assert client.recv(1000) == b"second\r\n"
+    assert exchange_datagram(Now) == exchange_datagram(Now, b"1234567890") == []
+    assert exchange_datagram(Now, b"1234567890\r\n"[:11]) == [b"it is now\r\n"]
 
 
-def test_on_a_unix_socket_the_shortest_request_is_answered(serve, connect):
+def test_on_a_unix_socket_the_shortest_request_is_answered():
     """The sender of a unix datagram cannot be forged."""
-    client = connect(serve("daytime", "unix-dgram"))
-    client.send(b"")
-    assert client.recv(1000).endswith(b"\r\n")
+    assert exchange_datagram(Now, client_address="/run/client") == [b"it is now\r\n"]
+
+
+def test_it_is_served_on_connections_and_datagrams(serve):
+    """By its word, as on the command line."""
+    assert serve("daytime", "unix", "--set", "format=it is now").exchange() == b"it is now\r\n"
+    assert serve("daytime", "unix-dgram", "--set", "format=it is now").exchange() == b"it is now\r\n"
 
 
 def test_the_line_is_ascii_whatever_the_format():

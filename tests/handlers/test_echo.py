@@ -6,27 +6,33 @@ import pytest
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix", "unix-seqpacket"])
-def test_what_is_sent_comes_back(serve, connect, transport):
+def test_what_is_sent_comes_back(in_thread, connect, transport):
     """A connection gets its bytes back while it stays open."""
-    client = connect(serve("echo", transport))
+    client = connect(in_thread("echo", transport))
     for message in (b"one\n", b"no line \0\xff", b"x" * 1000):
         client.sendall(message)
         assert client.recv(len(message), socket.MSG_WAITALL) == message
 
 
+@pytest.mark.parametrize("model", ["--sync", "--threads", "--fork"])
+def test_each_model_serves_it(serve, model):
+    """By its word, as on the command line."""
+    assert serve("echo", "tcp", model).exchange(b"one\n" * 100_000) == b"one\n" * 100_000
+
+
 @pytest.mark.parametrize("transport", ["udp", "unix-dgram"])
-def test_a_datagram_comes_back(serve, connect, transport):
+def test_a_datagram_comes_back(in_thread, connect, transport):
     """A datagram is answered with itself."""
-    client = connect(serve("echo", transport))
+    client = connect(in_thread("echo", transport))
     for message in (b"one", b"\0\xff", b"x" * 8000):
         client.send(message)
         assert client.recv(1 << 16) == message
 
 
 @pytest.mark.parametrize("transport", ["tcp", "unix", "unix-seqpacket"])
-def test_all_that_came_before_the_half_close_comes_back(serve, connect, receive_all, transport):
+def test_all_that_came_before_the_half_close_comes_back(in_thread, connect, receive_all, transport):
     """The end of the input ends the conversation, and not before everything was echoed."""
-    client = connect(serve("echo", transport))
+    client = connect(in_thread("echo", transport))
     sent = [bytes([number]) * 5000 for number in range(20)]
     for record in sent:
         client.sendall(record)
@@ -34,9 +40,9 @@ def test_all_that_came_before_the_half_close_comes_back(serve, connect, receive_
     assert b"".join(receive_all(client)) == b"".join(sent)
 
 
-def test_records_keep_their_boundaries(serve, connect, receive_all):
+def test_records_keep_their_boundaries(in_thread, connect, receive_all):
     """On sequenced packets each record comes back as one record."""
-    client = connect(serve("echo", "unix-seqpacket"))
+    client = connect(in_thread("echo", "unix-seqpacket"))
     sent = [b"a\nb\n", b"c", b"d" * 100_000, b"e\n"]
     for record in sent:
         client.sendall(record)
@@ -44,9 +50,9 @@ def test_records_keep_their_boundaries(serve, connect, receive_all):
     assert receive_all(client) == sent
 
 
-def test_an_empty_datagram_is_not_answered(serve, connect):
+def test_an_empty_datagram_is_not_answered(in_thread, connect):
     """Nothing to echo is nothing to send."""
-    client = connect(serve("echo", "udp"))
+    client = connect(in_thread("echo", "udp"))
     client.send(b"")
     client.send(b"second")
     assert client.recv(100) == b"second"

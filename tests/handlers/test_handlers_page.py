@@ -14,6 +14,7 @@ import pytest
 
 from srvctl.loader.attributes import declared_attributes
 from srvctl.loader.builtin import OWN
+from srvctl.testing import exchange
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "man" / "srvctl-handlers.7"
@@ -110,30 +111,32 @@ def test_the_server_without_sockets_runs_as_printed(tmp_path):
     table.close()
 
 
-def test_the_handlers_of_the_page_work_as_printed(serve, connect, receive_all):
+def test_the_handlers_of_the_page_work_as_printed(caplog):
     """Those that are whole programs are run."""
     names = {}
-    for word in ("def hello", "class Upper", "class Greeter"):
+    for word in ("def hello", "class Upper", "class Greeter", "class Login"):
         program = {}
         exec(compile(example(word), PAGE.name, "exec"), program)
         names |= program
-    upper = connect(serve(names["Upper"], "tcp"))
-    upper.sendall(b"one\n")
-    assert upper.recv(100) == b"ONE\n"
-    greeter = connect(serve(names["Greeter"], "unix", greeting="hi", times=3))
-    assert b"".join(receive_all(greeter)) == b"hi\n" * 3
+    assert exchange(names["hello"]) == b"hello\n"
+    assert exchange(names["Upper"], b"one\n") == b"ONE\n"
+    assert exchange(type("Thrice", (names["Greeter"],), {"greeting": "hi", "times": 3})) == b"hi\n" * 3
     assert {"greeting": "str", "times": "int", "limit": "float or none"}.items() <= (
         declared_attributes(names["Greeter"]).items()
     )
-    hello = connect(serve(type("Hello", (Called,), {"function": staticmethod(names["hello"])}), "tcp"))
-    assert b"".join(receive_all(hello)) == b"hello\n"
+    with caplog.at_level("INFO"):
+        exchange(names["Login"], b"ann\n")
+    assert caplog.messages == ["login of b'ann'"]
 
 
-class Called:
-    """A function as a class, which is what `serve` takes."""
-
-    def __init__(self, *request):
-        self.function(*request)
+def test_the_tests_of_the_page_pass_as_printed(tmp_path):
+    """By the plugin as pytest finds it, in a directory with nothing but handler and tests."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "upper.py").write_text(example("class Upper"))
+    (tmp_path / "test_upper.py").write_text(example("def test_upper"))
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", tmp_path]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_what_it_says_of_lingering_is_so():

@@ -2,35 +2,32 @@
 
 import time
 
-import pytest
-
 from srvctl.handlers import qotd
+from srvctl.testing import exchange, exchange_datagram
 
 
-@pytest.mark.parametrize("transport", ["tcp", "unix", "unix-seqpacket"])
-def test_a_connection_gets_the_quote_and_is_closed(serve, connect, receive_all, transport):
+def test_a_connection_gets_the_quote_and_is_closed():
     """The quote comes at once, without a request, and is the whole conversation."""
-    received = b"".join(receive_all(connect(serve("qotd", transport, quote="So it goes."))))
-    assert received == b"So it goes.\r\n"
+    assert exchange(type("Stream", (qotd.Stream,), {"quote": "So it goes."})) == b"So it goes.\r\n"
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix-dgram"])
-def test_a_datagram_gets_the_quote(serve, connect, transport):
+def test_a_datagram_gets_the_quote():
     """The content of the datagram is ignored."""
-    client = connect(serve("qotd", transport))
-    client.send(b"?" * 512)
-    assert client.recv(1000).endswith(b"(RFC 1122)\r\n")
+    (answer,) = exchange_datagram(qotd.Datagram, b"?" * 512)
+    assert answer.endswith(b"(RFC 1122)\r\n")
 
 
-def test_a_request_that_is_shorter_than_the_quote_gets_none(serve, connect):
+def test_a_request_that_is_shorter_than_the_quote_gets_none():
     """Half a quote is none."""
-    service = serve("qotd", "udp", quote="first")
-    client = connect(service)
-    client.send(b"123456")
-    service.wait_until_handled()
-    service.handler.quote = "next"
-    client.send(b"123456")
-    assert client.recv(1000) == b"next\r\n"
+    handler = type("Datagram", (qotd.Datagram,), {"quote": "next"})
+    assert exchange_datagram(handler, b"12345") == []
+    assert exchange_datagram(handler, b"123456") == [b"next\r\n"]
+
+
+def test_it_is_served_on_connections_and_datagrams(serve):
+    """By its word, as on the command line."""
+    assert serve("qotd", "unix", "--set", "quote=Hm.").exchange() == b"Hm.\r\n"
+    assert serve("qotd", "unix-dgram", "--set", "quote=Hm.").exchange() == b"Hm.\r\n"
 
 
 def test_it_is_shorter_than_512_characters():

@@ -5,6 +5,7 @@ import pytest
 from srvctl.handlers import chargen, daytime, echo, qotd
 from srvctl.handlers import time as time_protocol
 from srvctl.handlers.shared.amplification_guard import GuardedDatagramHandler
+from srvctl.testing import exchange_datagram
 
 
 class Repeat(GuardedDatagramHandler):
@@ -22,31 +23,32 @@ def test_every_handler_that_answers_has_the_guard(module):
     assert module.Datagram.guard is True
 
 
-def test_an_answer_longer_than_its_request_is_not_sent(serve, connect):
-    """The first answer to arrive is that to the second request."""
-    client = connect(serve(Repeat, "udp"))
-    client.send(b"a005")
-    client.send(b"b004")
-    assert client.recv(100) == b"bbbb"
+def test_an_answer_longer_than_its_request_is_not_sent():
+    """It is dropped, and not cut."""
+    assert exchange_datagram(Repeat, b"a005") == []
+    assert exchange_datagram(Repeat, b"b004") == [b"bbbb"]
 
 
-def test_without_the_guard_a_longer_answer_is_sent(serve, connect):
+def test_without_the_guard_a_longer_answer_is_sent():
     """``guard`` is the way out."""
-    client = connect(serve(Repeat, "udp", guard=False))
-    client.send(b"a005")
-    assert client.recv(100) == b"aaaaa"
+    assert exchange_datagram(type("Open", (Repeat,), {"guard": False}), b"a005") == [b"aaaaa"]
 
 
-def test_on_a_unix_socket_a_longer_answer_is_sent(serve, connect):
+def test_on_a_unix_socket_a_longer_answer_is_sent():
     """The sender of a unix datagram cannot be forged."""
-    client = connect(serve(Repeat, "unix-dgram"))
-    client.send(b"a005")
-    assert client.recv(100) == b"aaaaa"
+    assert exchange_datagram(Repeat, b"a005", client_address="/run/client") == [b"aaaaa"]
 
 
-def test_a_port_below_1024_is_not_answered(serve, connect, low_port):
+def test_port_1024_is_answered():
+    """The line is drawn below it."""
+    assert exchange_datagram(echo.Datagram, b"x", client_address=("192.0.2.1", 1023)) == []
+    (answer,) = exchange_datagram(echo.Datagram, b"x", client_address=("2001:db8::1", 1024, 0, 0))
+    assert (answer, answer.address) == (b"x", ("2001:db8::1", 1024, 0, 0))
+
+
+def test_a_port_below_1024_is_not_answered(in_thread, connect, low_port):
     """The first answer to arrive at it is that to the request after the guard was turned off."""
-    service = serve("echo", "udp")
+    service = in_thread("echo", "udp")
     client = connect(service, bind_to=low_port())
     client.send(b"first")
     assert service.wait_until_handled()[0] == b"first"
@@ -55,29 +57,15 @@ def test_a_port_below_1024_is_not_answered(serve, connect, low_port):
     assert client.recv(100) == b"second"
 
 
-def test_port_1024_is_answered(serve):
-    """The line is drawn below it."""
-    answer = []
-
-    class Socket:
-        def sendto(self, data, address):
-            answer.append((data, address))
-
-    echo.Datagram((b"x", Socket()), ("192.0.2.1", 1023), None)
-    assert answer == []
-    echo.Datagram((b"x", Socket()), ("2001:db8::1", 1024, 0, 0), None)
-    assert answer == [(b"x", ("2001:db8::1", 1024, 0, 0))]
-
-
 def forge(victim, other, data):
     """Send `data` to one service from the address of another, as a forger would."""
     other.server.socket.sendto(data, victim.address)
 
 
-def test_two_echo_services_on_low_ports_cannot_be_set_on_each_other(serve, connect, low_port):
+def test_two_echo_services_on_low_ports_cannot_be_set_on_each_other(in_thread, connect, low_port):
     """The one that gets the forged datagram does not answer the other (CVE-2024-2169)."""
-    one = serve("echo", "udp", address=low_port())
-    two = serve("echo", "udp", address=low_port())
+    one = in_thread("echo", "udp", address=low_port())
+    two = in_thread("echo", "udp", address=low_port())
     forge(one, two, b"ping pong")
     assert one.wait_until_handled()[0] == b"ping pong"
     client = connect(two)
@@ -86,10 +74,10 @@ def test_two_echo_services_on_low_ports_cannot_be_set_on_each_other(serve, conne
     assert two.wait_until_handled()[0] == b"first"
 
 
-def test_without_the_guard_they_go_on_for_ever(serve, low_port):
+def test_without_the_guard_they_go_on_for_ever(in_thread, low_port):
     """What the test before would see."""
-    one = serve("echo", "udp", address=low_port(), guard=False)
-    two = serve("echo", "udp", address=low_port(), guard=False)
+    one = in_thread("echo", "udp", address=low_port(), guard=False)
+    two = in_thread("echo", "udp", address=low_port(), guard=False)
     forge(one, two, b"ping pong")
     for _ in range(100):
         assert one.wait_until_handled()[0] == b"ping pong"

@@ -5,43 +5,37 @@ import time
 import pytest
 
 from srvctl.handlers import time as time_protocol
+from srvctl.testing import exchange, exchange_datagram
 
 
-@pytest.mark.parametrize("transport", ["tcp", "unix", "unix-seqpacket"])
-def test_a_connection_gets_the_number_and_is_closed(serve, connect, receive_all, transport):
+def test_a_connection_gets_the_number_and_is_closed():
     """The four bytes come at once, without a request, and are the whole conversation."""
     earliest = int(time.time())
-    number = b"".join(receive_all(connect(serve("time", transport))))
+    number = exchange(time_protocol.Stream)
     assert len(number) == 4
     assert earliest <= int.from_bytes(number, "big") - 2_208_988_800 <= time.time()
 
 
-@pytest.mark.parametrize("transport", ["udp", "unix-dgram"])
-def test_a_datagram_gets_the_number(serve, connect, transport):
+def test_a_datagram_gets_the_number(monkeypatch):
     """The content of the datagram is ignored."""
-    client = connect(serve("time", transport))
-    client.send(b"now?")
-    assert len(client.recv(100)) == 4
+    monkeypatch.setattr(time_protocol, "now", lambda: b"\1\2\3\4")
+    assert exchange_datagram(time_protocol.Datagram, b"now?") == [b"\1\2\3\4"]
 
 
-def test_a_request_of_less_than_four_bytes_gets_nothing(serve, connect, monkeypatch):
+def test_a_request_of_less_than_four_bytes_gets_nothing():
     """Also the empty one of RFC 868, which is the amplifier's; the guard is the default."""
-    service = serve("time", "udp")
-    client = connect(service)
-    client.send(b"")
-    client.send(b"123")
-    service.wait_until_handled()
-    service.wait_until_handled()
-    monkeypatch.setattr(time_protocol, "now", lambda: b"next")
-    client.send(b"1234")
-    assert client.recv(100) == b"next"
+    assert exchange_datagram(time_protocol.Datagram) == exchange_datagram(time_protocol.Datagram, b"123") == []
 
 
-def test_without_the_guard_an_empty_datagram_gets_the_number(serve, connect):
+def test_without_the_guard_an_empty_datagram_gets_the_number():
     """RFC 868: "the user sends an empty datagram"."""
-    client = connect(serve("time", "udp", guard=False))
-    client.send(b"")
-    assert len(client.recv(100)) == 4
+    (number,) = exchange_datagram(type("Open", (time_protocol.Datagram,), {"guard": False}))
+    assert len(number) == 4
+
+
+def test_it_is_served_on_connections_and_datagrams(serve):
+    """By its word, as on the command line."""
+    assert len(serve("time", "unix").exchange()) == len(serve("time", "unix-dgram").exchange()) == 4
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tests.runtime.logged import logged
 from tests.serving.running import conversation
 
 Events = Callable[[], list[dict[str, Any]]]
+DICT = {"version": 1, "disable_existing_loggers": False}  # or the loggers of other tests would be silent
 
 
 @contextlib.contextmanager
@@ -119,9 +120,9 @@ def test_a_record_whose_text_cannot_be_made_fails_nobody() -> None:
         lambda handler: logging.basicConfig(handlers=[handler]),
         lambda handler: logging.basicConfig(handlers=[handler], force=True),
         lambda handler: logging.config.dictConfig(
-            {"version": 1, "handlers": {"own": {"()": lambda: handler}}, "root": {"handlers": ["own"]}}
+            {**DICT, "handlers": {"own": {"()": lambda: handler}}, "root": {"handlers": ["own"]}}
         ),
-        lambda handler: logging.config.dictConfig({"version": 1}) or logging.root.addHandler(handler),
+        lambda handler: logging.config.dictConfig(DICT) or logging.root.addHandler(handler),
     ],
     ids=["basicConfig", "force", "dictConfig", "dictConfig without root"],
 )
