@@ -127,7 +127,7 @@ class Prefork:
         client.send(b"\n")
         theirs.sendmsg([marshal.dumps((-1, None, 0))], [(*_RIGHTS, connection.fileno().to_bytes(4, _BYTE_ORDER))])
         if found := self._receive(channel):
-            _WarmUpHandler(found.request, None, self)
+            _WarmUpHandler(found.request, None, self)  # type: ignore[arg-type]
             found.connection.close()
         for end in (theirs, connection, client):
             end.close()

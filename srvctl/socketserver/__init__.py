@@ -24,7 +24,24 @@ from srvctl.socketserver.stream import StreamServer, TCPServer, UnixStreamServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from srvctl.socketserver.threads import ThreadingMixIn
+
+    class ForkingTCPServer(ForkingMixIn, TCPServer): ...
+
+    class ForkingUDPServer(ForkingMixIn, UDPServer): ...
+
+    class ForkingUnixStreamServer(ForkingMixIn, UnixStreamServer): ...
+
+    class ForkingUnixDatagramServer(ForkingMixIn, UnixDatagramServer): ...
+
+    class ThreadingTCPServer(ThreadingMixIn, TCPServer): ...
+
+    class ThreadingUDPServer(ThreadingMixIn, UDPServer): ...
+
+    class ThreadingUnixStreamServer(ThreadingMixIn, UnixStreamServer): ...
+
+    class ThreadingUnixDatagramServer(ThreadingMixIn, UnixDatagramServer): ...
+
 
 __all__ = [  # the combinations are made below, on demand
     "BaseRequestHandler",
@@ -51,23 +68,23 @@ __all__ = [  # the combinations are made below, on demand
     "UnixStreamServer",
 ]
 
-_FAMILIES = (TCPServer, UDPServer, UnixStreamServer, UnixDatagramServer)
-for _server in _FAMILIES:
-    _name = f"Forking{_server.__name__}"
-    globals()[_name] = type(_name, (ForkingMixIn, _server), {"__module__": __name__})
+if not TYPE_CHECKING:
+    _FAMILIES = (TCPServer, UDPServer, UnixStreamServer, UnixDatagramServer)
+    for _server in _FAMILIES:
+        _name = f"Forking{_server.__name__}"
+        globals()[_name] = type(_name, (ForkingMixIn, _server), {"__module__": __name__})
 
+    def __getattr__(name: str) -> type:
+        """Make the threading classes when they are first asked for: a forking worker has no `threading` in it."""
+        if name != "ThreadingMixIn" and not name.startswith("Threading"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from srvctl.socketserver.threads import ThreadingMixIn
 
-def __getattr__(name: str) -> Any:
-    """Make the threading classes when they are first asked for: a forking worker has no `threading` in it."""
-    if name != "ThreadingMixIn" and not name.startswith("Threading"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from srvctl.socketserver.threads import ThreadingMixIn
-
-    made: dict[str, type] = {"ThreadingMixIn": ThreadingMixIn}
-    for server in _FAMILIES:
-        combined = f"Threading{server.__name__}"
-        made[combined] = type(combined, (ThreadingMixIn, server), {"__module__": __name__})
-    if name not in made:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals().update(made)
-    return made[name]
+        made: dict[str, type] = {"ThreadingMixIn": ThreadingMixIn}
+        for server in _FAMILIES:
+            combined = f"Threading{server.__name__}"
+            made[combined] = type(combined, (ThreadingMixIn, server), {"__module__": __name__})
+        if name not in made:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals().update(made)
+        return made[name]

@@ -23,7 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, TypeVar
+    from typing import Any, Self, TypeVar
+
+    from srvctl.socketserver.protocols import Handler
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,8 +60,9 @@ class BaseServer(RequestHooks):
     """
 
     timeout: float | None = None
+    state: Any = None  # for handlers; srvctl(1) puts there what `service_start` returned
 
-    def __init__(self, server_address: Any, RequestHandlerClass: Callable[[Any, Any, Any], Any]) -> None:
+    def __init__(self, server_address: Any, RequestHandlerClass: Handler) -> None:
         """Keep the address and the handler; extend, do not override."""
         self.server_address = server_address
         self.RequestHandlerClass = RequestHandlerClass
@@ -73,7 +76,7 @@ class BaseServer(RequestHooks):
         self._last_request: float | None = None  # when it was, if anybody wants to know
         self._accepted = 0  # how many there were
 
-    def __enter__(self) -> BaseServer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, frames: TracebackType | None) -> None:

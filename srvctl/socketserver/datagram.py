@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from srvctl.socketserver.protocols import Handler
+
 # What the kernel says on an unconnected socket of a datagram that was sent before: an ICMP message came back
 # (udp(7), icmp(7); RFC 1122, 4.1.3.3). It is about that peer, and never about the server.
 ICMP_ERRNOS = frozenset(
@@ -109,10 +111,17 @@ class DatagramServer(SocketServer):
     _serving_timeout = None
     _tells_destination = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        server_address: Any,
+        RequestHandlerClass: Handler,
+        bind_and_activate: bool = True,
+        *,
+        sock: socket.socket | None = None,
+    ) -> None:
         self._truncated_rate = RateLimiter()
-        super().__init__(*args, **kwargs)
-        if kwargs.get("sock") is not None:
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, sock=sock)
+        if sock is not None:
             self._ask_for_destination()
 
     def _set_reuse(self) -> None:
@@ -135,7 +144,7 @@ class DatagramServer(SocketServer):
         self._tells_destination = ask_for_destination(self.socket)
 
     @event_driven
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple[tuple[bytes, Reply], Any]:
         """Receive a datagram; return it with what answers it, and its sender (None: a unix peer without a name)."""
         size = self.max_packet_size
         ancillary: list[tuple[int, int, bytes]] = []

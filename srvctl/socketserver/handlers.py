@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.runtime.current import Marked
+    from srvctl.socketserver.protocols import DatagramSocket, HandlerServer
 else:
 
     class _made_when_asked:
@@ -47,9 +48,12 @@ class BaseRequestHandler:
     that nothing half-made is left open; what `setup` raised is what is reported.
     """
 
+    request: Any
+    client_address: Any
+    server: HandlerServer
     _conversation: Marked | None = None
 
-    def __init__(self, request: Any, client_address: Any, server: Any) -> None:
+    def __init__(self, request: Any, client_address: Any, server: HandlerServer) -> None:
         self.request = request
         self.client_address = client_address
         self.server = server
@@ -97,6 +101,10 @@ class StreamRequestHandler(BaseRequestHandler):
     ``rfile`` stays usable. ``disable_nagle_algorithm`` sets TCP_NODELAY, for handlers that buffer what they write.
     """
 
+    request: socket.socket
+    connection: socket.socket
+    rfile: io.BufferedIOBase
+    wfile: io.BufferedIOBase
     rbufsize = -1
     wbufsize = 0
     timeout: float | None = None
@@ -110,13 +118,13 @@ class StreamRequestHandler(BaseRequestHandler):
         if self.disable_nagle_algorithm:
             self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if self.timeout is not None and self.rbufsize != 0:
-            self.rfile: Any = DeadlineReader(self.connection, self.timeout, self.rbufsize)
+            self.rfile = DeadlineReader(self.connection, self.timeout, self.rbufsize)
         else:
-            self.rfile = self.connection.makefile("rb", self.rbufsize)
+            self.rfile = self.connection.makefile("rb", self.rbufsize)  # type: ignore[assignment]  # raw for 0
         if self.wbufsize == 0:
-            self.wfile: Any = SocketWriter(self.connection)
+            self.wfile = SocketWriter(self.connection)
         else:
-            self.wfile = self.connection.makefile("wb", self.wbufsize)
+            self.wfile = self.connection.makefile("wb", self.wbufsize)  # type: ignore[assignment]
 
     def finish(self) -> None:
         """Flush and close both files, as far as they were made."""
@@ -139,6 +147,8 @@ class DatagramRequestHandler(BaseRequestHandler):
     was written, or when the sender has no address to send to (a unix socket without a name); that the sender has gone
     meanwhile is not an error.
     """
+
+    request: tuple[bytes, DatagramSocket]
 
     @_made_when_asked
     def rfile(self) -> io.BytesIO:

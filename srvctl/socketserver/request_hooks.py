@@ -10,8 +10,9 @@ from srvctl.socketserver.accept_errors import RequestDeferred
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
+
+    from srvctl.socketserver.protocols import Handler
 
 
 class RequestHooks:
@@ -20,7 +21,7 @@ class RequestHooks:
     Knows nothing of where requests come from, nor of the loop that brings them.
     """
 
-    RequestHandlerClass: Callable[[Any, Any, Any], Any]
+    RequestHandlerClass: Handler
 
     def _defer(self, request: Any, client_address: Any, error: RequestDeferred) -> None:
         """Called with a request that the system has no process or thread for."""

@@ -14,8 +14,10 @@ from srvctl.socketserver.base import BaseServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from typing import Any
+
+    from srvctl.socketserver.protocols import Handler
 
 
 class SocketServer(BaseServer):
@@ -36,7 +38,7 @@ class SocketServer(BaseServer):
     def __init__(
         self,
         server_address: Any,
-        RequestHandlerClass: Callable[[Any, Any, Any], Any],
+        RequestHandlerClass: Handler,
         bind_and_activate: bool = True,
         *,
         sock: socket.socket | None = None,
@@ -108,7 +110,7 @@ class SocketServer(BaseServer):
             super()._handle_request_noblock()
 
     @contextlib.contextmanager
-    def _not_blocking(self) -> Any:
+    def _not_blocking(self) -> Iterator[None]:
         """Readable does not mean that accept(2) will not block, select(2) BUGS: a sibling may have been first."""
         timeout = self.socket.gettimeout()
         if timeout != self._serving_timeout:

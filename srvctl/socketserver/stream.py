@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from srvctl.socketserver.protocols import Handler
+
 
 class StreamServer(SocketServer):
     """A server that accepts connections: stream and sequenced-packet sockets of any family.
@@ -26,9 +28,16 @@ class StreamServer(SocketServer):
     socket_type = socket.SOCK_STREAM
     request_queue_size = 4096
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        server_address: Any,
+        RequestHandlerClass: Handler,
+        bind_and_activate: bool = True,
+        *,
+        sock: socket.socket | None = None,
+    ) -> None:
         self._lingering = Lingering(self.close_request)
-        super().__init__(*args, **kwargs)
+        super().__init__(server_address, RequestHandlerClass, bind_and_activate, sock=sock)
 
     def server_activate(self) -> None:
         """Listen."""
@@ -38,7 +47,7 @@ class StreamServer(SocketServer):
         self.socket.listen(self.request_queue_size)
 
     @event_driven
-    def get_request(self) -> tuple[Any, Any]:
+    def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; return it, blocking and close-on-exec, and its peer's address."""
         return self.socket.accept()
 

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "SentDatagram", "Serve", "Server", "ServerFailed", "exchange", "exchange_datagram"]
 
-_IN_MEMORY = ("SentDatagram", "exchange", "exchange_datagram")
+if not TYPE_CHECKING:
+    _IN_MEMORY = ("SentDatagram", "exchange", "exchange_datagram")
 
-
-def __getattr__(name: str) -> object:
-    """Import what is asked for: each run of pytest imports this package, whether its tests use it or not."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _IN_MEMORY:
-        from srvctl.testing import in_memory as module
-    else:
-        from srvctl.testing import server as module  # type: ignore[no-redef]
-    found = globals()[name] = getattr(module, name)
-    return found
+    def __getattr__(name: str) -> object:
+        """Import what is asked for: each run of pytest imports this package, whether its tests use it or not."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name in _IN_MEMORY:
+            from srvctl.testing import in_memory as module
+        else:
+            from srvctl.testing import server as module
+        found = globals()[name] = getattr(module, name)
+        return found
