@@ -14,6 +14,7 @@ from srvctl.loader.after_import import call_after_import
 from srvctl.runtime import log
 from srvctl.runtime.current import current
 from srvctl.runtime.printed import LoggedStream, end_lines
+from srvctl.socketserver.handlers import BaseRequestHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ def restore() -> None:
     for name in ("stdout", "stderr"):
         if isinstance(stream := getattr(sys, name), LoggedStream):
             setattr(sys, name, stream.original)
+
+
+def import_logging_for_children(handler: Any) -> None:
+    """Import `logging` if a handler's methods ask for ``self.log``: otherwise each forked child would, for itself."""
+    if not (isinstance(handler, type) and issubclass(handler, BaseRequestHandler)):
+        return
+    own = [cls for cls in handler.__mro__ if cls.__module__ != BaseRequestHandler.__module__]
+    methods = [getattr(method, "__code__", None) for cls in own for method in vars(cls).values()]
+    if any("log" in code.co_names for code in methods if code is not None):
+        import logging  # noqa: F401
 
 
 def _show_warning(

@@ -100,6 +100,8 @@ class Worker:
             self._settings.set,
             mixins.facade_class if mixins else None,
         )
+        if self._settings.model == "fork":
+            handler_output.import_logging_for_children(loaded.handler)
         log.handler_loaded(self._settings.handler, loaded.file)
         return loaded
 

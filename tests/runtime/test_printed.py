@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from srvctl.runtime import log, printed
 from srvctl.runtime.current import current
+from srvctl.runtime.line_writer import QUEUE_LINES
 from srvctl.runtime.printed import LoggedStream, end_lines
 from tests.runtime.logged import logged
 
@@ -82,6 +85,22 @@ def test_a_line_that_never_ends_takes_no_more_memory_than_is_logged(events: Even
         out.write("x" * 100)
     (kept,) = printed.unfinished.values()
     assert len(kept) == log.FIELD_MAX + 1
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody() -> None:
+    """The lines that the log keeps are kept, and those past them are counted."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    before = log._sink, log._threshold, log._style
+    sink = log.configure("text", log.INFO, write)
+    out = LoggedStream("stdout", None)
+    for number in range(QUEUE_LINES + 1000):
+        print(number, file=out)
+    assert len(sink.queue) == QUEUE_LINES
+    assert 0 < sink.dropped < 1000
+    log._sink, log._threshold, log._style = before
+    for fd in (read, write, sink._fd):
+        os.close(fd)
 
 
 def test_what_is_not_text_is_refused_as_by_any_text_stream() -> None:

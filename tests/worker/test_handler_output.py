@@ -8,6 +8,7 @@ import contextlib
 import logging
 import logging.config
 import os
+import subprocess
 import sys
 import threading
 import warnings
@@ -221,6 +222,20 @@ def test_the_log_of_a_handler_keeps_its_conversation_in_any_thread() -> None:
         (event,) = events()
     assert marks(event) == (first.name, first.id)
     assert made[1].connection_id == second.id
+
+
+@pytest.mark.parametrize(("handler", "imports"), [("Logs", True), ("Child", True), ("Quiet", False), ("print", False)])
+def test_logging_is_imported_ahead_for_children_that_will_ask_for_it(handler: str, imports: bool) -> None:
+    """And for no others: it makes each fork dearer."""
+    code = (
+        "import sys\nfrom srvctl import StreamRequestHandler\n"
+        "class Quiet(StreamRequestHandler):\n  def handle(self): self.wfile.write(b'x')\n"
+        "class Logs(StreamRequestHandler):\n  def handle(self): self.log.info('x')\n"
+        "class Child(Logs): pass\n"
+        "from srvctl.worker.handler_output import import_logging_for_children\n"
+        f"import_logging_for_children({handler})\nsys.exit('logging' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == imports
 
 
 # --- print and warnings
