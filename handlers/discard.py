@@ -15,3 +15,6 @@ class Stream(BaseRequestHandler):
 
 class Datagram(DatagramRequestHandler):
     """Take one datagram. There is no answer, because nothing is written to ``wfile``."""
+
+    def handle(self) -> None:
+        pass

@@ -58,7 +58,9 @@ class Closing:
         The close is a reset then: what the kernel has acknowledged, and nobody has read, must not look delivered.
         """
         if conversation.outcome is None and queued_bytes(conversation.connection, termios.FIONREAD):
-            log.conversation_cut(conversation.name, conversation.age, "it sent something after its end")
+            log.conversation_cut(
+                conversation.name, conversation.age, "it sent something after its end", conversation.id
+            )
             conversation.outcome = Outcome.CUT
 
     def resize(self, limit: int) -> None:

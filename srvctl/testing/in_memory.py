@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from srvctl.runtime.unfinished import UNFINISHED, refuse_unfinished
 from srvctl.socketserver.datagram import ReplySocket
-from srvctl.socketserver.handlers import UNFINISHED, refuse_unfinished
 from srvctl.testing.memory_sockets import MemoryConnection, MemoryDatagramSocket
 
 TYPE_CHECKING = False

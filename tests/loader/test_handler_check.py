@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import socketserver
 from typing import Any
 
 import pytest
 
-from srvctl.loader import handler_check
+from srvctl.loader import builtin, handler_check
 
 
 async def work() -> None:
@@ -40,6 +41,15 @@ def test_a_library_handler_that_does_its_work_is_left_to_it() -> None:
     handler_check.watch_results(handler)
     handler(None, None, None)
     assert Mine.handle is not handler.handle  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("name", sorted(builtin.OWN))
+def test_every_ready_made_handler_can_serve(name: str, is_stream: bool) -> None:
+    """What it is made for, and what it is not for says so by itself."""
+    module = importlib.import_module(f"handlers.{name}")
+    if (handler := getattr(module, "Stream" if is_stream else "Datagram", None)) is not None:
+        handler_check.check(handler, is_stream, name)
 
 
 def test_what_the_library_does_itself_is_not_watched() -> None:

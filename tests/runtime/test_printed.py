@@ -16,6 +16,7 @@ import pytest
 from srvctl.runtime import log, printed
 from srvctl.runtime.current import current
 from srvctl.runtime.line_writer import QUEUE_LINES
+from srvctl.runtime.log_format import FIELD_MAX
 from srvctl.runtime.printed import LoggedStream, end_lines
 from tests.runtime.logged import logged
 
@@ -84,7 +85,7 @@ def test_a_line_that_never_ends_takes_no_more_memory_than_is_logged(events: Even
     for _ in range(1000):
         out.write("x" * 100)
     (kept,) = printed.unfinished.values()
-    assert len(kept) == log.FIELD_MAX + 1
+    assert len(kept) == FIELD_MAX + 1
 
 
 def test_a_reader_that_does_not_read_holds_up_nobody() -> None:
