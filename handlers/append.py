@@ -38,7 +38,7 @@ class Stream(AppendOptions, BaseRequestHandler):
     end: str = r"\n"
 
     def handle(self) -> None:
-        output, end = self.prepare().ensure_open(), unescaped(self.end)
+        output, end = self.server.state.ensure_open(), unescaped(self.end)
         reader = PacketReader if self.request.type == socket.SOCK_SEQPACKET else LineReader
         records = reader(self.request, end, self.longest)
         try:
@@ -57,7 +57,7 @@ class Datagram(AppendOptions, DatagramRequestHandler):
     end: str = r"\n"
 
     def handle(self) -> None:
-        output, end = self.prepare().ensure_open(), unescaped(self.end)
+        output, end = self.server.state.ensure_open(), unescaped(self.end)
         if len(self.packet) > self.longest:
             raise TooLong(f"dropped a record of {len(self.packet)} bytes; the limit is {self.longest}")
         output.append(terminated(self.packet, end), self.sync != "no")

@@ -12,6 +12,8 @@ from .shared.amplification_guard import GuardedDatagramHandler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from srvctl.loader.builtin import SandboxNeeds
 
 POSTEL = "Be liberal in what you accept, and conservative in what you send. (RFC 1122)"
@@ -42,7 +44,7 @@ class _QuoteOptions:
     file: str = ""
 
     @classmethod
-    def prepare(cls) -> None:
+    def service_start(cls, server: Any) -> None:
         """Check in each worker, before it serves, that the file can be read. Raises `LoadError`."""
         try:
             todays_quote(cls.quote, cls.file)

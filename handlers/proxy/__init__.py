@@ -14,6 +14,7 @@ from .upstream import Upstream, UpstreamError, UpstreamReset, abort, close_with_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from srvctl.loader.builtin import SandboxNeeds
 
@@ -50,12 +51,12 @@ class Stream(_ProxyOptions, BaseRequestHandler):
     splice: bool = True
 
     @classmethod
-    def prepare(cls) -> Upstream:
+    def service_start(cls, server: Any) -> Upstream:
         """Check the options, and return the upstream. Raises `UsageError`."""
         return upstream_of(cls.to, False, connect_timeout=cls.connect_timeout)
 
     def handle(self) -> None:
-        target = self.prepare()
+        target = self.server.state
         if target.family.type != self.request.type:
             raise UpstreamError(f"cannot relay to {target.text}: the boundaries of records would be lost")
         upstream = target.connect(self.connect_timeout)
@@ -83,12 +84,12 @@ class Datagram(_ProxyOptions, DatagramRequestHandler):
     answers: int = 1
 
     @classmethod
-    def prepare(cls) -> Upstream:
+    def service_start(cls, server: Any) -> Upstream:
         """Check the options, and return the upstream. Raises `UsageError`."""
         return upstream_of(cls.to, True, timeout=cls.timeout)
 
     def handle(self) -> None:
-        target = self.prepare()
+        target = self.server.state
         with target.connect(self.timeout) as upstream:
             for answer in self._ask(upstream, target.text):
                 self._send_back(answer)

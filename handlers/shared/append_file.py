@@ -18,6 +18,7 @@ from srvctl.errors import LoadError, UsageError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from srvctl.loader.builtin import SandboxNeeds
 
@@ -151,7 +152,7 @@ class AppendOptions:
     longest: int = 65536
 
     @classmethod
-    def prepare(cls) -> Output:
+    def service_start(cls, server: Any) -> Output:
         """Check the options, and return the output. Raises `UsageError` and `LoadError`."""
         if cls.sync not in ("no", "record", "end"):
             raise UsageError("set", f"sync={cls.sync!r}", "expected no, record or end")

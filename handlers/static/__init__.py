@@ -20,6 +20,8 @@ except ModuleNotFoundError as error:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from srvctl.loader.builtin import SandboxNeeds
 
     from ..shared.append_file import Output
@@ -40,7 +42,7 @@ class Stream(BaseRequestHandler):
     access_log: str = ""
 
     @classmethod
-    def prepare(cls) -> tuple[bytes, Output | None]:
+    def service_start(cls, server: Any) -> tuple[bytes, Output | None]:
         """Return the real path of ``directory`` and the access log, if any. Raises `UsageError` and `LoadError`."""
         if not 0 < cls.timeout < float("inf"):
             raise UsageError("set", f"timeout={cls.timeout:g}", "expected a number of seconds above 0")
@@ -59,7 +61,7 @@ class Stream(BaseRequestHandler):
         return SandboxNeeds(reads=(cls.directory,), writes=written_directories(cls.access_log))
 
     def handle(self) -> None:
-        self.root, log = self.prepare()
+        self.root, log = self.server.state
         self.access_log_file = log and log.ensure_open()
         disable_delay(self.request)
         HttpConnection(self).serve()

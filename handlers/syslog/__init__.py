@@ -27,11 +27,11 @@ class _SyslogOptions(AppendOptions):
     format: str = "text"
 
     @classmethod
-    def prepare(cls) -> Output:
+    def service_start(cls, server: Any) -> Output:
         """Check the options, and return the output. Raises `UsageError` and `LoadError`."""
         if cls.format not in FORMATS:
             raise UsageError("set", f"format={cls.format!r}", f"expected {' or '.join(FORMATS)}")
-        return super().prepare()
+        return super().service_start(server)
 
     def _line(self, raw: bytes, client_address: Any) -> bytes:
         """Return the message `raw` as a line, with our time and the client's address where it has no time or host."""
@@ -45,7 +45,7 @@ class Stream(_SyslogOptions, BaseRequestHandler):
     """Write the messages of a connection, in either framing of RFC 6587."""
 
     def handle(self) -> None:
-        output = self.prepare().ensure_open()
+        output = self.server.state.ensure_open()
         try:
             for messages in FrameReader(self.request, self.longest):
                 lines = [self._line(message, self.client_address) for message in messages]
@@ -59,7 +59,7 @@ class Datagram(_SyslogOptions, DatagramRequestHandler):
     """Write the message of a datagram."""
 
     def handle(self) -> None:
-        output = self.prepare().ensure_open()
+        output = self.server.state.ensure_open()
         raw = self.packet.rstrip(b"\r\n\0")
         if len(raw) > self.longest:
             raw = raw[: self.longest] + b"..."

@@ -1,8 +1,7 @@
 """Ready-made handlers: those of srvctl and other packages, registered in the entry point group ``srvctl.handlers``.
 
-They may have two class methods that srvctl calls before there is a request. ``prepare()`` runs in each worker, and
-raises if the handler cannot serve with its attributes (`srvctl.loader.importer`). ``needs()`` returns `SandboxNeeds`,
-for ``srvctl unit`` (`srvctl.unit.service`).
+They may have a class method ``needs()``, which returns `SandboxNeeds` for ``srvctl unit`` (`srvctl.unit.service`), and
+as every handler the hooks of the service's life (`srvctl.worker.service_life`).
 """
 
 from __future__ import annotations

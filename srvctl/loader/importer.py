@@ -1,4 +1,4 @@
-"""Importer: finds, imports and checks the handler that the command line names, sets its attributes and prepares it.
+"""Importer: finds, imports and checks the handler that the command line names, and sets its attributes.
 
 Runs in the worker, with the worker's privileges. There are four errors: no such module, a module that fails to import
 (with a traceback of the user's frames), no such name in the module, and an object that is not a handler.
@@ -38,16 +38,14 @@ def load(
     assignments: Sequence[tuple[str, str]],
     mixins: type | None = None,
 ) -> Loaded:
-    """Import the handler `target`, make `assignments` on it, and call ``prepare()`` of a ready-made handler.
+    """Import the handler `target`, and make `assignments` on it.
 
-    An attribute that the handler does not have is set on the class `mixins`. Preparing checks the attributes and may
-    open files. Raises as `find`, `UsageError` for an assignment, and the `LaunchError` of ``prepare()``.
+    An attribute that the handler does not have is set on the class `mixins`. Raises as `find`, and `UsageError` for an
+    assignment.
     """
     loaded, label = find(target, is_ready_made, is_stream), f"handler {target!r}"
     set_attributes(loaded.handler, assignments, label, mixins)
     handler_check.watch_results(loaded.handler)
-    if is_ready_made:
-        _prepare(loaded.handler, label)
     return loaded
 
 
@@ -99,19 +97,6 @@ def own_classmethod(handler: Any, name: str) -> Callable[[], Any] | None:
     """
     method = getattr(handler, name, None)
     return method if isinstance(handler, type) and getattr(method, "__self__", None) is handler else None
-
-
-def _prepare(handler: Any, label: str) -> None:
-    """Let the handler check its attributes now, and not with the first request."""
-    prepare = own_classmethod(handler, "prepare")
-    if prepare is None:
-        return
-    try:
-        prepare()
-    except LaunchError:
-        raise
-    except BaseException as error:  # the handler may be of another package
-        raise failure("prepare", label, error) from error
 
 
 def _here(label: str) -> str:

@@ -6,6 +6,7 @@ from time import monotonic
 
 from srvctl.runtime import log
 from srvctl.supervisor import deadline
+from srvctl.supervisor.worker_process import DISMISSAL_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +41,11 @@ class Retirement:
         due = monotonic() + self._graceful_seconds + self._grace_seconds
         deadline.call_at(self._loop, due, lambda: self._kill_late(worker))
 
-    def kill(self, worker: WorkerProcess) -> None:
+    def dismiss(self, worker: WorkerProcess) -> None:
         """End a worker that has not served; its exit comes next."""
         self._workers.add(worker)
-        worker.kill()
+        worker.dismiss()
+        deadline.call_at(self._loop, monotonic() + DISMISSAL_SECONDS, lambda: self._kill_late(worker))
 
     def discard(self, worker: WorkerProcess) -> None:
         """Forget a worker, which has ended."""

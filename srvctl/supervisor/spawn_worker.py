@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 
 import srvctl
+from srvctl.runtime.channel import Channel
 from srvctl.supervisor.signals import SIGNALS
 from srvctl.systemd import protocol as systemd
+from srvctl.worker.protocol import FromWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,3 +50,29 @@ def spawn_worker(control: int, stacks: int, lifeline: int, is_session: bool) -> 
         setsigdef=(*SIGNALS, signal.SIGCHLD),
         **({"setsid": True} if is_session else {"setpgroup": 0}),
     )
+
+
+def spawn_process(is_session: bool) -> tuple[int, int, int, int, Channel]:
+    """Start a worker's process, which waits for its setup.
+
+    Return its process id, its pidfd, the pipe of its stack traces, its lifeline and its channel, which the caller owns.
+    Raises OSError.
+    """
+    with contextlib.ExitStack() as on_failure:
+        channel, theirs = Channel.pair(FromWorker)
+        on_failure.callback(channel.close)
+        with theirs, contextlib.ExitStack() as always:
+            stacks, their_stacks = os.pipe()
+            on_failure.callback(os.close, stacks)
+            always.callback(os.close, their_stacks)
+            os.set_blocking(stacks, False)
+            os.set_blocking(their_stacks, False)  # stacks that do not fit are lost; the worker never blocks
+            their_lifeline, lifeline = os.pipe()
+            on_failure.callback(os.close, lifeline)
+            always.callback(os.close, their_lifeline)
+            pid = spawn_worker(theirs.fileno(), their_stacks, their_lifeline, is_session)
+        on_failure.callback(os.waitpid, pid, 0)
+        on_failure.callback(os.kill, pid, signal.SIGKILL)
+        pidfd = os.pidfd_open(pid)
+        on_failure.pop_all()
+    return pid, pidfd, stacks, lifeline, channel

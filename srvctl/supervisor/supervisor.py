@@ -103,7 +103,7 @@ class Supervisor:
     def on_serving(self, service: Service, info: dict[str, Any]) -> None:
         self._on_ready(info)
         if self._is_check:
-            self._end(None)
+            service.drain()
         else:
             self._notifier.ready(service.pool, service.stats())
 

@@ -142,7 +142,7 @@ class WorkerPool:
         self._roll_out([slot for slot in self.slots if slot.worker is worker])
 
     def drain(self) -> None:
-        """Have every worker stop in order, with the backlog; kill those that do not serve yet."""
+        """Have every worker stop in order, with the backlog; end those that do not serve yet."""
         self._is_draining = True
         if self._rollout:
             self._rollout.stop_timer()
@@ -150,7 +150,7 @@ class WorkerPool:
             slot.cancel_retry()
         for worker in list(self):
             if not worker.is_in_service:
-                worker.kill()
+                worker.dismiss()
             elif worker in self.retiring:  # it drains already, and to say so again would mean "now"
                 worker.send(ToWorker.CLOSE_IDLE)
             else:
@@ -203,7 +203,7 @@ class WorkerPool:
         if self._is_draining or rollout is None:
             return
         for useless in rollout.roll_back():
-            self.retiring.kill(useless)
+            self.retiring.dismiss(useless)
         if not self._is_serving:
             self._events.on_first_failure(worker, reason)
             return

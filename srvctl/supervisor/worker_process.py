@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from time import monotonic
@@ -12,7 +13,7 @@ from srvctl.runtime import exit_status, log
 from srvctl.runtime.channel import LAST_STACKS, BadMessage, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
 from srvctl.supervisor import deadline
-from srvctl.supervisor.spawn_worker import spawn_worker
+from srvctl.supervisor.spawn_worker import spawn_process
 from srvctl.supervisor.stack_traces import StackTraces
 from srvctl.supervisor.worker_state import TRANSITIONS, WorkerEvent, WorkerState, next_state
 from srvctl.worker.protocol import FromWorker, ToWorker, from_0_1, to_0_1
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # The version of the messages and of what `hand_over` returns; srvctl 0.1 wrote none.
 _PROTOCOL = 2
+# A worker that was ready and never served has this long for its hooks.
+DISMISSAL_SECONDS = 1.0
 # What becomes of a worker's state when it sends a message.
 _EVENTS = {FromWorker.READY: WorkerEvent.READY, FromWorker.DRAINED: WorkerEvent.DRAINED}
 
@@ -68,24 +71,7 @@ class WorkerProcess:
 
         Raises OSError when the system has no process or descriptor.
         """
-        with contextlib.ExitStack() as on_failure:
-            channel, theirs = Channel.pair(FromWorker)
-            on_failure.callback(channel.close)
-            with theirs, contextlib.ExitStack() as always:
-                stacks, their_stacks = os.pipe()
-                on_failure.callback(os.close, stacks)
-                always.callback(os.close, their_stacks)
-                os.set_blocking(stacks, False)
-                os.set_blocking(their_stacks, False)  # stacks that do not fit are lost; the worker never blocks
-                their_lifeline, lifeline = os.pipe()
-                on_failure.callback(os.close, lifeline)
-                always.callback(os.close, their_lifeline)
-                pid = spawn_worker(theirs.fileno(), their_stacks, their_lifeline, is_session)
-            on_failure.callback(os.waitpid, pid, 0)
-            on_failure.callback(os.kill, pid, signal.SIGKILL)
-            pidfd = os.pidfd_open(pid)
-            on_failure.pop_all()
-        return cls(pid, pidfd, stacks, lifeline, channel, WorkerState.STARTED)
+        return cls(*spawn_process(is_session), WorkerState.STARTED)
 
     def configure(self, setup: WorkerSetup, listener: Listener) -> None:
         """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
@@ -215,9 +201,22 @@ class WorkerProcess:
                 os.killpg(self.pid, signal.SIGKILL)
             kill_session(self.pid)
 
+    def dismiss(self) -> None:
+        """End it, if it does not serve: one that is ready calls its hooks for that first."""
+        if self.state is WorkerState.READY:
+            self.send(ToWorker.STOP_NOW)
+        else:
+            self.kill()
+
     def end(self) -> None:
-        """Kill it, wait for it, and close its descriptors; nothing if it has ended."""
+        """End it now, wait for it, and close its descriptors; nothing if it has ended.
+
+        Blocks, for `DISMISSAL_SECONDS` at most while one that is ready, and was never to serve, calls its hooks.
+        """
         if self.state is not WorkerState.EXITED:
+            if self.state is WorkerState.READY:
+                self.dismiss()
+                select.select([self.pidfd], [], [], DISMISSAL_SECONDS)
             self.kill()
             self._reap()
             self._close()

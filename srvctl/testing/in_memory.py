@@ -30,8 +30,9 @@ def exchange(handler: Handler, data: bytes = b"", *, client_address: Any = CLIEN
     """Return what `handler` writes to a client that sends `data` and then shuts down its side.
 
     `handler` is a class or function of ``(request, client_address, server)``. Further arguments are attributes of its
-    server, such as ``draining=True`` or ``state=...``, beside those that every server has. Raises what the handler
-    raises. A client whose address is a text, or empty, is one on a unix socket.
+    server, such as ``draining=True`` or ``state=...``, beside those that every server has. Without a ``state`` the
+    handler's ``service_start`` is called before, and its ``service_stop`` afterwards. Raises what the handler raises. A
+    client whose address is a text, or empty, is one on a unix socket.
     """
     connection = MemoryConnection(data, _local_of(client_address), client_address)
     _call(handler, connection, client_address, server, connection.getsockname())
@@ -58,9 +59,17 @@ def exchange_datagram(
 
 def _call(handler: Handler, request: Any, client_address: Any, attributes: dict[str, Any], local: Any) -> None:
     common = {"server_address": local, "RequestHandlerClass": handler, "draining": False, "state": None}
-    result = handler(request, client_address, SimpleNamespace(**common | attributes))
-    if type(result) in UNFINISHED:
-        refuse_unfinished(result)
+    server = SimpleNamespace(**common | attributes)
+    start, stop = (getattr(handler, name, None) for name in ("service_start", "service_stop"))
+    if start and "state" not in attributes:
+        server.state = start(server)
+    try:
+        result = handler(request, client_address, server)
+        if type(result) in UNFINISHED:
+            refuse_unfinished(result)
+    finally:
+        if stop and "state" not in attributes:
+            stop(server)
 
 
 def _local_of(client_address: Any) -> Any:

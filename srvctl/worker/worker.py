@@ -77,6 +77,10 @@ class Worker:
         )
         self._life = ServiceLife(owners(self._settings, loaded, mixins))
         self._life.start(self._server.facade)
+        if self._settings.program:
+            log.program_found(self._settings.program[0], loaded.file)
+        else:
+            log.handler_loaded(self._settings.handler, loaded.file)
         self._channel.send(FromWorker.READY, parts=self._server.parts(), name=self._server.name, file=loaded.file)
 
     def _load_target(self, mixins: Mixins | None) -> Loaded:
@@ -84,9 +88,7 @@ class Worker:
             from srvctl.programs import program
 
             program.check_type(self._settings, self._is_stream)
-            loaded = program.load(self._settings)
-            log.program_found(self._settings.program[0], loaded.file)
-            return loaded
+            return program.load(self._settings)
         if self._settings.model == "threads":
             from srvctl.serving.thread_locals import track
 
@@ -102,7 +104,6 @@ class Worker:
         )
         if self._settings.model == "fork":
             handler_output.import_logging_for_children(loaded.handler)
-        log.handler_loaded(self._settings.handler, loaded.file)
         return loaded
 
     def _handle_signals(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.load import Tail
+from tests.e2e.load import Tail, wait_for_workers
 from tests.launched import Launched, clean_environment, receive_all, run
 
 Launch = Callable[..., Launched]
@@ -78,3 +78,24 @@ def test_a_start_that_fails_is_status_78(tmp_path: Path) -> None:
         why = "cannot start module 'counter': service_start raised RuntimeError: no database"
         assert line == f"srvctl: error: {why} ({tmp_path}/counter.py:10)"
         assert 'counter.py", line' in ended.stderr
+
+
+def test_a_worker_that_never_serves_gives_back_what_it_has(launch: Launch, tmp_path: Path) -> None:
+    """That of a check, and one whose reload failed for another worker's sake."""
+    (tmp_path / "counter.py").write_text(COUNTER)
+    assert run("check", "unix", "checked", "counter:Count", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "life").read_text() == "start\nstop 0\n"
+    (tmp_path / "life").unlink()
+    only_one = "import fcntl\nlock = open('lock', 'w')\n"
+    start = '    note("start")\n'
+    server = launch("unix", "socket", "--workers", "2", "counter:Count")
+    refuse = "    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    (tmp_path / "counter.py").write_text(
+        only_one + COUNTER.replace('    note("start")\n', refuse + '    note("start")\n')
+    )
+    with Tail(server) as tail:
+        server.send_signal(signal.SIGHUP)
+        tail.wait_for("reload failed", 1)
+    wait_for_workers(server, 2)
+    assert (tmp_path / "life").read_text() == "start\nstart\nstart\nstop 0\n"
+    assert server.stop() == 0

@@ -54,6 +54,8 @@ class Service:
                 service.errors.put(sys.exception())
 
         self.server = Server(address, handler)
+        if start := getattr(handler, "service_start", None):
+            self.server.state = start(self.server)
         self.address = self.server.server_address
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()

@@ -260,7 +260,7 @@ def test_it_is_synced_as_often_as_asked_for(serve_sink, place, sync, count):
 def test_an_option_that_makes_no_sense_is_a_usage_error(options):
     """It names what was wrong."""
     with pytest.raises(UsageError):
-        type("Handler", (append.Stream,), options).prepare()
+        type("Handler", (append.Stream,), options).service_start(None)
 
 
 @pytest.mark.parametrize("name", ["", "missing/file", "pipe"])

@@ -598,7 +598,7 @@ def test_what_a_stream_cannot_go_to_is_a_usage_error(text):
     """It names the value that was wrong."""
     handler = type("Handler", (proxy.Stream,), {"to": text})
     with pytest.raises(UsageError):
-        handler.prepare()
+        handler.service_start(None)
 
 
 @pytest.mark.parametrize(
@@ -607,7 +607,7 @@ def test_what_a_stream_cannot_go_to_is_a_usage_error(text):
 def test_what_datagrams_cannot_do_is_a_usage_error(options):
     """A stream for datagrams, and no time at all."""
     with pytest.raises(UsageError):
-        type("Handler", (proxy.Datagram,), options).prepare()
+        type("Handler", (proxy.Datagram,), options).service_start(None)
 
 
 def test_a_name_that_does_not_resolve_is_said():

@@ -449,7 +449,7 @@ def test_ab_gets_every_answer(serve_site, model):
 def test_an_option_that_makes_no_sense_is_an_error(options, error):
     """It names what was wrong."""
     with pytest.raises(error):
-        type("Handler", (static.Stream,), options).prepare()
+        type("Handler", (static.Stream,), options).service_start(None)
 
 
 THEN = 784111777  # the date of the examples in RFC 9110

@@ -385,4 +385,4 @@ def test_a_full_disk_is_an_error_of_the_handler(launch):
 def test_an_option_that_makes_no_sense_is_a_usage_error(options):
     """It names what was wrong."""
     with pytest.raises(UsageError), contextlib.ExitStack():
-        type("Handler", (syslog.Datagram,), options).prepare()
+        type("Handler", (syslog.Datagram,), options).service_start(None)

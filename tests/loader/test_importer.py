@@ -185,72 +185,11 @@ def test_what_cannot_be_called_so_is_not_a_handler(load, place: Path, function: 
     assert f"it is not a handler: {why}" in load("mine:handler")
 
 
-PREPARED = """
-from srvctl import StreamRequestHandler
-from srvctl.errors import NoPermission, UsageError
-class Stream(StreamRequestHandler):
-    file: str = ""
-    def handle(self): ...
-    @classmethod
-    def prepare(cls):
-        {body}
-"""
-
-
 @pytest.fixture
 def install(place: Path):  # type: ignore[no-untyped-def]
     """Write the module `mine` where packages are installed."""
     (place / "installed").mkdir()
     return (place / "installed" / "mine.py").write_text
-
-
-def test_a_ready_made_handler_is_prepared_when_its_attributes_are_set(load, install) -> None:  # type: ignore[no-untyped-def]
-    """Its class method is called, on the class that serves; a user's own of that name is not."""
-    install(PREPARED.format(body='print("prepared", cls.__name__, cls.file)'))
-    assert load("mine", "file=out", ready_made=True).splitlines()[0] == "prepared Stream out"
-    assert load("mine:Stream", "file=out", ready_made=True).splitlines()[0] == "prepared Stream out"
-    assert load("mine:Stream", "file=out").startswith("loaded Stream ")
-
-
-@pytest.mark.parametrize(
-    "attribute", ["def prepare(self): raise ValueError", "prepare = None", "prepare = print", "prepare: str = ''"]
-)
-def test_what_is_not_a_class_method_is_not_how_a_handler_is_prepared(load, install, attribute: str) -> None:  # type: ignore[no-untyped-def]
-    """It is for the handler's own requests."""
-    body = f"    def handle(self): ...\n    {attribute}\n"
-    source = f"from srvctl import StreamRequestHandler\nclass Stream(StreamRequestHandler):\n{body}"
-    install(source)
-    assert load("mine", ready_made=True).startswith("loaded Stream ")
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ('raise UsageError("set", f"file={cls.file!r}", "not that one")', "2 cannot set file='out': not that one\n"),
-        ('raise NoPermission("open", cls.file, "it is secret")', "77 cannot open out: it is secret\n"),
-    ],
-)
-def test_a_handler_says_itself_what_it_cannot_serve_with(load, install, body: str, said: str) -> None:  # type: ignore[no-untyped-def]
-    """In one line, and with the status of its error."""
-    install(PREPARED.format(body=body))
-    assert load("mine", "file=out", ready_made=True) == said
-
-
-@pytest.mark.parametrize(
-    ("body", "why"),
-    [
-        ("open('nowhere')", "FileNotFoundError: [Errno 2] No such file or directory: 'nowhere'"),
-        ("raise ValueError('two\\nlines')", "ValueError: two"),
-        ("raise SystemExit(3)", "SystemExit: 3"),
-    ],
-)
-def test_a_handler_that_cannot_be_prepared_is_shown_with_its_own_frames(load, install, body, why) -> None:  # type: ignore[no-untyped-def]
-    """As a module that fails to import is."""
-    install(PREPARED.format(body=body))
-    first, *detail = load("mine", ready_made=True).splitlines()
-    assert first.startswith(f"78 cannot prepare handler 'mine': {why} (/")
-    assert any("mine.py" in line for line in detail)
-    assert not any("loading.py" in line for line in detail)
 
 
 @pytest.mark.parametrize("target", ["mine:Echo", "mine.Echo", "mine.py:Echo"])

@@ -9,6 +9,7 @@ import pytest
 from srvctl.supervisor.restart_policy import IMMEDIATE_RESTARTS, TRY_SECONDS
 from srvctl.supervisor.rollout import PROBATION_SECONDS
 from srvctl.supervisor.worker_pool import KILL_GRACE_SECONDS, RECYCLE_PAUSE_SECONDS, WorkerPool
+from srvctl.supervisor.worker_process import DISMISSAL_SECONDS
 from srvctl.worker.protocol import FromWorker, ToWorker
 from tests.serving.running import FakeLoop
 from tests.supervisor.fakes import FakeWorker
@@ -308,6 +309,16 @@ def test_counters_outlive_workers_and_conversations_do_not(scene: Scene) -> None
     assert scene.pool.stats() == {"conversations": 1, "served": 11}
     scene[2].hand_over = dict  # type: ignore[method-assign]
     assert scene.pool.hand_over()["past_counters"] == {"served": 10}
+
+
+def test_a_worker_that_was_ready_in_vain_ends_itself(scene: Scene) -> None:
+    """It has something to give back; when it is late it is killed."""
+    scene.pool.reload()
+    scene.make_ready(3)
+    scene[4].exit()
+    assert (scene[3].messages, scene[3].is_killed) == ([ToWorker.STOP_NOW], False)
+    scene.loop.pass_(DISMISSAL_SECONDS)
+    assert scene[3].is_killed
 
 
 # --- the stop

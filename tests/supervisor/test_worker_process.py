@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from srvctl.runtime.loop import Loop
-from srvctl.supervisor import stack_traces, worker_process
+from srvctl.supervisor import spawn_worker, stack_traces, worker_process
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.supervisor.worker_state import WorkerState
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
@@ -85,7 +85,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
             arguments = [sys.executable, "-S", "-c", begin + text]
             return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions, setpgroup=0)
 
-        monkeypatch.setattr(worker_process, "spawn_worker", spawn)
+        monkeypatch.setattr(spawn_worker, "spawn_worker", spawn)
 
     return set_script
 
@@ -108,7 +108,7 @@ def test_a_spawn_that_fails_leaves_nothing(failing: str, script: Any, monkeypatc
 
     script("sock.recv(1)")
     before = children()
-    place: Any = {"pair": worker_process.Channel, "spawn_worker": worker_process}.get(failing, os)
+    place: Any = {"pair": worker_process.Channel, "spawn_worker": spawn_worker}.get(failing, os)
     monkeypatch.setattr(place, failing, fail)
     with pytest.raises(OSError, match="Too many"):
         WorkerProcess.spawn(is_session=False)
