@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from srvctl.serving.counters import Counters
     from srvctl.serving.table import ConversationTable
 
-# In place of a connection that has been closed: whatever is asked of it, it is not there any more (EBADF).
-_CLOSED = socket.socket()
+# In place of a connection that has been closed: an operation on it fails with EBADF. Of the one family that the unit of
+# every server allows (RestrictAddressFamilies=).
+_CLOSED = socket.socket(socket.AF_UNIX)
 _CLOSED.close()
 
 
