@@ -90,9 +90,7 @@ def test_a_worker_that_never_serves_gives_back_what_it_has(launch: Launch, tmp_p
     start = '    note("start")\n'
     server = launch("unix", "socket", "--workers", "2", "counter:Count")
     refuse = "    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-    (tmp_path / "counter.py").write_text(
-        only_one + COUNTER.replace('    note("start")\n', refuse + '    note("start")\n')
-    )
+    (tmp_path / "counter.py").write_text(only_one + COUNTER.replace(start, refuse + start))
     with Tail(server) as tail:
         server.send_signal(signal.SIGHUP)
         tail.wait_for("reload failed", 1)
