@@ -16,6 +16,7 @@ import click
 import pytest
 
 from srvctl.cli import commands
+from srvctl.cli.unit import UNIT_OPTIONS
 from srvctl.config.options import MODELS, OPTIONS
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
@@ -129,8 +130,20 @@ def test_the_page_says_default_value_and_variable_of_an_option(option) -> None: 
     if option.choices:
         assert f"Cm {' | '.join(option.choices)}\n" in entry
     if option.metavar:
-        plain = re.sub(r" (Ns|Op|Ar|No)\b", "", entry.splitlines()[0]).replace(" ", "")
+        plain = re.sub(r" (Ns|Op|Oo|Oc|Ar|No)\b", "", entry.splitlines()[0]).replace(" ", "")
         assert option.metavar.replace("[", "").replace("]", "") in plain
+
+
+def test_the_page_has_every_option_of_a_unit() -> None:
+    """With the word for its value, in the order of the help."""
+    assert [f"--{flag}" for flag in re.findall(r"^\.It Fl -(\S+)", section("UNITS"), re.MULTILINE)] == [
+        option.long_flag for option in UNIT_OPTIONS
+    ]
+    for option in UNIT_OPTIONS:
+        _, _, entry = section("UNITS").partition(
+            f".It Fl {option.long_flag[1:]}{f' Ar {option.metavar}' * bool(option.metavar)}\n"
+        )
+        assert entry, option.name
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -239,7 +252,7 @@ def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
     """What one reads can be typed."""
     flags = {flag for option in OPTIONS for flag in option.flags} | {f"--{model}" for model in MODELS}
     units = {flag for param in commands.make_command().commands["unit"].commands["tcp"].params for flag in param.opts}  # type: ignore[attr-defined]
-    others = {"--help", "--version", "-V", "--format", "--silent"} | units
+    others = {"--help", "--version", "-V", "--format", "--silent", "--now"} | units
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= flags | others
     assert {"--" + f for f in re.findall(r"Fl -([a-z-]+)", PAGE)} <= flags | others
     variables = {option.envvar for option in OPTIONS} | {f"SRVCTL_{m.upper()}" for m in MODELS} | {"SRVCTL_"}

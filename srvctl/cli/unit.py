@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import click
 
 from srvctl.config.option import Option
-from srvctl.config.parsers import parse_count
 from srvctl.config.settings import Settings
-from srvctl.errors import UsageError, from_os_error
-from srvctl.unit.service import NOTIFY_RELOAD_VERSION, default_name, units
+from srvctl.unit import files, systemd_version
+from srvctl.unit.service import default_name, units
+from srvctl.unit.wanted import Wanted
 
-UNIT_OPTIONS: tuple[Option[object], ...] = (
-    Option("--socket", False, "Print the matching .socket unit too.", group="Unit", flag=True, has_variable=False),
+UNIT_OPTIONS: tuple[Option[Any], ...] = (
     Option(
         "--name",
         "",
@@ -23,14 +22,24 @@ UNIT_OPTIONS: tuple[Option[object], ...] = (
         default_text="srvctl, the family and the handler",
         has_variable=False,
     ),
+    Option("--socket", False, "Print the matching .socket unit too.", group="Unit", flag=True, has_variable=False),
+    Option(
+        "--user",
+        "",
+        "User that the service runs as.",
+        group="Unit",
+        metavar="NAME",
+        default_text="a dynamic user, which systemd makes",
+        has_variable=False,
+    ),
     Option(
         "--systemd-version",
-        NOTIFY_RELOAD_VERSION,
+        0,
         "Version of systemd that the units are for.",
         group="Unit",
-        parse=parse_count,
+        parse=systemd_version.parse_version,
         metavar="N",
-        default_text=f"{NOTIFY_RELOAD_VERSION} or newer",
+        default_text=f"the one that is installed, or {systemd_version.OLDEST}",
         has_variable=False,
     ),
     Option(
@@ -42,25 +51,23 @@ UNIT_OPTIONS: tuple[Option[object], ...] = (
         default_text="print the units",
         has_variable=False,
     ),
+    Option("--force", False, "Let --write replace files of others.", group="Unit", flag=True, has_variable=False),
 )
 
 
-def print_units(settings: Settings, socket: bool, name: str, systemd_version: int, write: str) -> None:
-    """Print the units for `settings`, or write them into the directory `write`. Raises `LaunchError`."""
-    if write and not os.path.isdir(write):
-        raise UsageError("use", f"--write {write!r}", "there is no such directory")
-    texts = units(settings, name or default_name(settings), socket, systemd_version)
-    for file, text in texts.items():
-        if write:
-            click.echo(_write(os.path.join(write, file), text))
-        else:
+def print_units(settings: Settings, socket: bool, name: str, write: str, force: bool, **others: Any) -> None:
+    """Print the units for `settings`, or write them into the directory `write`. Raises `LaunchError`.
+
+    What to type next goes to standard error; standard output has the units, or their paths, alone.
+    """
+    version = others["systemd_version"] or systemd_version.installed()
+    texts = units(settings, Wanted(name or default_name(settings), socket, version, others["user"]))
+    if not write:
+        for file, text in texts.items():
             click.echo(f"# {file}\n{text}" if len(texts) > 1 else text, nl=False)
-
-
-def _write(path: str, text: str) -> str:
-    try:
-        with open(path, "w", encoding="utf-8") as unit:
-            unit.write(text)
-    except OSError as error:
-        raise from_os_error("write", path, error) from error
-    return path
+        return
+    written = files.write(write, texts, force)
+    for path in written.paths:
+        click.echo(path)
+    for command in written.next_commands():
+        click.echo(f"next: {command}", err=True)

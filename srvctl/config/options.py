@@ -158,7 +158,7 @@ class Options:
         "Owner and group of a unix socket's file.",
         group="Socket",
         parse=parse_owner,
-        metavar="USER[:GROUP]",
+        metavar="[USER][:GROUP]",
         default_text="who runs srvctl",
     )
     datagram_guard = Option(

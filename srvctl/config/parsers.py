@@ -87,10 +87,10 @@ def parse_mode(text: str) -> int:
 
 
 def parse_owner(text: str) -> str:
-    """Read USER or USER:GROUP. Whether they exist is checked when the socket is made."""
-    user, colon, group = text.partition(":")
-    if not user or (colon and not group):
-        raise ValueError("expected USER or USER:GROUP")
+    """Read USER, USER:GROUP or :GROUP. Whether they exist is checked when the socket is made."""
+    _, colon, group = text.partition(":")
+    if not text or (colon and not group):
+        raise ValueError("expected USER, USER:GROUP or :GROUP")
     return text
 
 

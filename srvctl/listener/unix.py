@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
-import pwd
 import socket
 
-from srvctl.errors import UsageError
 from srvctl.listener.fd_store import path_of, take_from_fd_store
 from srvctl.listener.listener import Listener
+from srvctl.net.unix_owner import resolve_owner
 from srvctl.net.unix_path import bind_path
 from srvctl.runtime import log
 from srvctl.systemd import protocol as systemd
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 def open_unix(family: Family, address: UnixAddress, settings: Settings) -> Listener:
     """Return a listener on `address`, whose file has the mode and owner asked for. Raises `UsageError` and OSError."""
     assert family.type is not None
-    owner = _resolve_owner(settings.socket_owner)
+    owner = resolve_owner(settings.socket_owner)
     if settings.fd_store and (stored := _stored_listener(family, address)):
         return stored
     mode = settings.socket_mode if settings.socket_mode >= 0 else 0o666 & ~_umask()
@@ -55,19 +53,3 @@ def _umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
-
-
-def _resolve_owner(text: str) -> tuple[int, int]:
-    """Return user and group id of ``USER[:GROUP]``; -1 for one that is not given. Raises `UsageError`."""
-    if not text:
-        return -1, -1
-    user, _, group = text.partition(":")
-    try:
-        uid = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise UsageError("use", f"--socket-owner {text!r}", f"there is no user {user!r}") from None
-    try:
-        gid = -1 if not group else int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise UsageError("use", f"--socket-owner {text!r}", f"there is no group {group!r}") from None
-    return uid, gid

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 
 from srvctl.errors import UsageError
 from srvctl.net.address import InternetAddress, UnixAddress
-from srvctl.runtime.directory import logical
-from srvctl.unit.syntax import listed
+from srvctl.unit.systemd_version import known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,97 +16,65 @@ if TYPE_CHECKING:
     from srvctl.config.settings import Settings
     from srvctl.loader.builtin import SandboxNeeds
     from srvctl.net.address import Address, Family
+    from srvctl.unit.places import Places
+    from srvctl.unit.wanted import Wanted
 
-# Settings by which systemd creates a directory for the service and gives it to the service's user, by parent directory.
-_OWN_DIRECTORIES = {
-    "/run/": "RuntimeDirectory",
-    "/var/lib/": "StateDirectory",
-    "/var/cache/": "CacheDirectory",
-    "/var/log/": "LogsDirectory",
-}
-# Hidden by PrivateTmp=, which DynamicUser= implies, and by ProtectHome=.
-_TEMPORARY = ("/tmp", "/var/tmp")
-_HOMES = ("/home", "/root", "/run/user")
-
-_HARDENING = """\
-NoNewPrivileges=yes
-ProtectSystem=strict
-PrivateDevices=yes
-DevicePolicy=closed
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProcSubset=pid
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RemoveIPC=yes
-KeyringMode=private
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-SystemCallErrorNumber=EPERM
-"""
+_HARDENING = (
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    "PrivateDevices=yes",
+    "DevicePolicy=closed",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "KeyringMode=private",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+)
 
 
-def sandbox(settings: Settings, family: Family, address: Address, needs: SandboxNeeds, with_socket: bool) -> list[str]:
+def sandbox(family: Family, address: Address, needs: SandboxNeeds, places: Places, wanted: Wanted) -> list[str]:
     """Return the settings for a service on `address`; `needs` is what its handler needs. Raises `UsageError`."""
-    writes, reads = ([os.path.abspath(directory) for directory in part] for part in (needs.writes, needs.reads))
-    if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:
-        writes.insert(0, os.path.dirname(os.path.abspath(address.name)))
-    reads.insert(0, logical())
-    is_at_home = any(_is_in(_HOMES, path) for path in (*writes, *reads, sys.prefix))
     return [
         "PrivateTmp=yes",
-        *_places(writes, reads),
-        "DynamicUser=yes",
-        f"ProtectHome={'read-only' if is_at_home else 'yes'}",
-        *_capabilities(address, with_socket),
+        *places.settings(),
+        *_user(wanted.user),
+        *_capabilities(address, wanted.with_socket),
         f"RestrictAddressFamilies={_families([family, *needs.connects])}",
-        _hardening(settings),
     ]
 
 
-def _hardening(settings: Settings) -> str:
-    """Return the fixed settings; --nice and --rlimit need system calls of @resources: nice(2) and setrlimit(2)."""
-    if settings.rlimit or settings.nice:
-        return _HARDENING.replace("~@privileged @resources", "~@privileged")
-    return _HARDENING
+def writes_of(address: Address, needs: SandboxNeeds, with_socket: bool) -> list[str]:
+    """Return the directories in which the service creates files."""
+    writes = [os.path.abspath(directory) for directory in needs.writes]
+    if isinstance(address, UnixAddress) and not address.is_abstract and not with_socket:
+        writes.insert(0, os.path.dirname(os.path.abspath(address.name)))
+    return writes
 
 
-def _places(writes: list[str], reads: list[str]) -> Iterable[str]:
-    """Return settings that let the dynamic user create files in `writes` and read files in `reads`."""
-    # PrivateDevices= creates a new /dev, which ProtectSystem=strict leaves writable: systemd.exec(5).
-    lines = [_writable(directory) for directory in writes if not _is_in(("/dev",), directory)]
-    if any(line.startswith("RuntimeDirectory=") for line in lines):
-        lines.append("RuntimeDirectoryPreserve=restart")
-    hidden = (directory for directory in reads if _is_in(_TEMPORARY, directory) and directory not in writes)
-    return dict.fromkeys([*lines, *(f"BindReadOnlyPaths={_bound(directory)}" for directory in hidden)])
+def hardening(settings: Settings, version: int) -> list[str]:
+    """Return the fixed settings that systemd `version` knows.
+
+    --nice and --rlimit need system calls of @resources: nice(2) and setrlimit(2).
+    """
+    needs_resources = bool(settings.rlimit or settings.nice)
+    denied = "~@privileged" if needs_resources else "~@privileged @resources"
+    return known([*_HARDENING, f"SystemCallFilter={denied}", "SystemCallErrorNumber=EPERM"], version)
 
 
-def _writable(directory: str) -> str:
-    if _is_in(_TEMPORARY, directory):
-        return f"BindPaths={_bound(directory)}"
-    for place, setting in _OWN_DIRECTORIES.items():
-        if directory.startswith(place) and not _is_in(_HOMES, directory) and ":" not in directory:
-            return f"{setting}={listed(directory.removeprefix(place))}"
-    return f"ReadWritePaths={listed(directory)}"
-
-
-def _bound(path: str) -> str:
-    """Return `path` as source and destination of a bind mount; a colon must be quoted, it separates the two."""
-    word = listed(path)
-    return f'"{word}"' if ":" in word and not word.startswith('"') else word
-
-
-def _is_in(places: Iterable[str], path: str) -> bool:
-    return any(f"{path}/".startswith(f"{place}/") for place in places)
+def _user(name: str) -> list[str]:
+    # RemoveIPC= would remove what the user has outside of the service as well.
+    return [f"User={name}"] if name else ["DynamicUser=yes", "RemoveIPC=yes"]
 
 
 def _capabilities(address: Address, with_socket: bool) -> list[str]:

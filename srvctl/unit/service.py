@@ -16,16 +16,23 @@ from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError
 from srvctl.loader.builtin import SandboxNeeds, needs_of
 from srvctl.net.address import Family, InternetAddress, UnixAddress, VsockAddress, parse
+from srvctl.net.unix_owner import resolve_owner
 from srvctl.runtime.directory import logical
-from srvctl.unit.sandbox import port_number, sandbox
-from srvctl.unit.syntax import is_unwritable, percent, quoted
+from srvctl.unit.access import Account
+from srvctl.unit.footprint import footprint, user_base
+from srvctl.unit.places import Places, is_in
+from srvctl.unit.sandbox import hardening, port_number, sandbox, writes_of
+from srvctl.unit.syntax import is_unwritable, listed, percent, quoted
+from srvctl.unit.systemd_version import reload_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from srvctl.net.address import Address
+    from srvctl.unit.footprint import Footprint
+    from srvctl.unit.wanted import Wanted
 
-# Type=notify-reload needs systemd 253. Before that, systemctl reload sends a HUP and does not wait for the reload.
-NOTIFY_RELOAD_VERSION = 253
+# The first line of each unit, by which `srvctl.unit.files` knows the files that it may replace.
+MARK = '# Written by "srvctl unit", which may replace this file. Put changes into a drop-in: systemctl edit UNIT'
 WATCHDOG_SECONDS = 30
 # For what follows a drain that has taken all of --graceful-timeout.
 STOP_MARGIN_SECONDS = 10
@@ -37,28 +44,63 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 _FATAL_STATUSES = (ExitStatus.USAGE, ExitStatus.NOPERM, ExitStatus.CONFIG)
 
 
-def units(settings: Settings, name: str, with_socket: bool, systemd_version: int) -> dict[str, str]:
+def units(settings: Settings, wanted: Wanted) -> dict[str, str]:
     """Return the text of each unit, by file name.
 
-    Imports a ready-made handler, to ask it what it needs. Raises `UsageError` for what a unit cannot express, and
-    `LoadError`.
+    Imports a ready-made handler, to ask it what it needs. Raises `UsageError` for what a unit cannot express and for
+    files that the user of the service could not use, and `LoadError`.
     """
+    family, address = _parsed(settings)
+    _check_names(settings, wanted)
+    command = _command(settings, wanted)
+    is_stream = family.type is not socket.SOCK_DGRAM
+    needs = SandboxNeeds() if settings.program else needs_of(settings.handler, is_stream, settings.set)
+    writes, used = writes_of(address, needs, wanted.with_socket), footprint(settings, command[0], needs.reads)
+    texts = (settings.address, settings.handler, *settings.program, logical(), *writes, *used.trees, *used.files)
+    for text in texts:
+        if any(is_unwritable(character) for character in text):
+            raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
+    places = Places.sorted(writes, (*used.trees, *used.files))
+    _check_access(Account.named(wanted.user), used, places)
+    service = [
+        *_unit_section(settings, family, wanted),
+        *_service_section(settings, command, wanted),
+        *sandbox(family, address, needs, places, wanted),
+        *hardening(settings, wanted.systemd_version),
+        *_install_section(wanted),
+    ]
+    files = {f"{wanted.name}.service": _text(service)}
+    if wanted.with_socket:
+        files[f"{wanted.name}.socket"] = _text(_socket(settings, family, address, wanted.name))
+    return files
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join([MARK, *lines]) + "\n"
+
+
+def _parsed(settings: Settings) -> tuple[Family, Address]:
     family = Family.named(settings.family)
     if family is Family.FD:
         raise UsageError("print", "a unit for fd", "name the family and address, and add --socket")
-    address = parse(family, settings.address)
+    return family, parse(family, settings.address)
+
+
+def _check_names(settings: Settings, wanted: Wanted) -> None:
+    name = wanted.name
     if not name or not set(name) <= _NAME_CHARACTERS or name.isdecimal():
         raise UsageError("use", f"--name {name!r}", "expected letters, digits and any of :-_.\\@")
-    is_stream = family.type is not socket.SOCK_DGRAM
-    needs = SandboxNeeds() if settings.program else needs_of(settings.handler, is_stream, settings.set)
-    for text in (settings.address, settings.handler, *settings.program, logical(), *needs.writes, *needs.reads):
-        if any(is_unwritable(character) for character in text):
-            raise UsageError("print", f"a unit with {text!r}", "a unit is UTF-8 without control characters")
-    sandbox_lines = sandbox(settings, family, address, needs, with_socket)
-    files = {f"{name}.service": _service(settings, family, sandbox_lines, name, with_socket, systemd_version)}
-    if with_socket:
-        files[f"{name}.socket"] = _socket(settings, family, address, name)
-    return files
+    if settings.socket_owner and not wanted.with_socket:
+        why = "the service is not root, and cannot give a file away; add --socket, and systemd does it"
+        raise UsageError("use", f"--socket-owner {settings.socket_owner!r} in a unit", why)
+    resolve_owner(settings.socket_owner)
+
+
+def _check_access(account: Account, used: Footprint, places: Places) -> None:
+    """Check that the user of the service can use the files; what systemd gives to that user is not looked at."""
+    trees = tuple(tree for tree in used.trees if not is_in(places.own, tree))
+    account.check_reads(used._replace(trees=trees), places.bound)
+    account.check_writes([*places.writable, *places.bound_writable], places.bound)
 
 
 def default_name(settings: Settings) -> str:
@@ -71,40 +113,46 @@ def default_name(settings: Settings) -> str:
     return f"srvctl-{settings.family}-{own if own.isidentifier() and own.isascii() else 'handler'}"
 
 
-def _service(
-    settings: Settings, family: Family, sandbox_lines: list[str], name: str, with_socket: bool, systemd_version: int
-) -> str:
-    is_ip = family.domain == "ip"
-    reloads = systemd_version >= NOTIFY_RELOAD_VERSION
-    lines = [
+def _unit_section(settings: Settings, family: Family, wanted: Wanted) -> list[str]:
+    socket_unit = [f"{wanted.name}.socket"] if wanted.with_socket else []
+    after = [*(["network.target"] if family.domain == "ip" else []), *socket_unit]
+    return [
         "[Unit]",
         f"Description=srvctl {percent(settings.family)} {percent(settings.address)} {percent(settings.target_text)}",
-        *(["After=network.target"] if is_ip else []),
+        *(f"Requires={unit}" for unit in socket_unit),
+        *([f"After={' '.join(after)}"] if after else []),
+    ]
+
+
+def _service_section(settings: Settings, command: list[str], wanted: Wanted) -> list[str]:
+    return [
         "",
         "[Service]",
-        f"Type={'notify-reload' if reloads else 'notify'}",
+        *reload_settings(wanted.systemd_version),
         "NotifyAccess=main",
-        f"ExecStart={' '.join(quoted(word) for word in _command(settings, name, with_socket))}",
-        *([] if reloads else ["ExecReload=kill -HUP $MAINPID"]),
+        f"ExecStart={' '.join(quoted(word) for word in command)}",
         f"WorkingDirectory={percent(logical())}",
+        *([f"Environment={listed(f'PYTHONUSERBASE={base}')}"] if (base := user_base()) else []),
         "Restart=on-failure",
         "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _FATAL_STATUSES),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
         f"WatchdogSec={WATCHDOG_SECONDS}",
         f"TimeoutStopSec={settings.graceful_timeout + STOP_MARGIN_SECONDS:.15g}",
         "KillMode=mixed",
-        *([] if with_socket else ["FileDescriptorStoreMax=1"]),
-        *sandbox_lines,
-        "[Install]",
-        "WantedBy=multi-user.target",
+        *([] if wanted.with_socket else ["FileDescriptorStoreMax=1"]),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _command(settings: Settings, name: str, with_socket: bool) -> list[str]:
+def _install_section(wanted: Wanted) -> list[str]:
+    also = [f"Also={wanted.name}.socket"] if wanted.with_socket else []
+    return ["", "[Install]", "WantedBy=multi-user.target", *also]
+
+
+def _command(settings: Settings, wanted: Wanted) -> list[str]:
+    with_socket = wanted.with_socket
     program = shutil.which(sys.argv[0]) if os.path.basename(sys.argv[0]) == "srvctl" else None
     words = [os.path.abspath(program)] if program else [sys.executable, "-m", "srvctl"]
-    words += ["fd", name] if with_socket else [settings.family, settings.address]
+    words += ["fd", wanted.name] if with_socket else [settings.family, settings.address]
     if settings.model != ("fork" if settings.program else "sync"):
         words.append(f"--{settings.model}")
     default_limit = settings.workers if settings.model == "sync" else DEFAULT_MAX[settings.model]
@@ -134,7 +182,7 @@ def _check_is_number(host: str) -> None:
         ) from None
 
 
-def _socket(settings: Settings, family: Family, address: Address, name: str) -> str:
+def _socket(settings: Settings, family: Family, address: Address, name: str) -> list[str]:
     kind = {"STREAM": "Stream", "DGRAM": "Datagram", "SEQPACKET": "SequentialPacket"}
     assert family.type is not None
     lines = [
@@ -153,8 +201,8 @@ def _socket(settings: Settings, family: Family, address: Address, name: str) -> 
         lines.append(f"SocketMode={settings.socket_mode:04o}")
     if settings.socket_owner:
         user, _, group = settings.socket_owner.partition(":")
-        lines += [f"SocketUser={user}", *([f"SocketGroup={group}"] if group else [])]
-    return "\n".join([*lines, "", "[Install]", "WantedBy=sockets.target"]) + "\n"
+        lines += [*([f"SocketUser={user}"] if user else []), *([f"SocketGroup={group}"] if group else [])]
+    return [*lines, "", "[Install]", "WantedBy=sockets.target"]
 
 
 def _listen_address(family: Family, address: Address) -> str:

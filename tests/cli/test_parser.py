@@ -228,7 +228,7 @@ def test_an_option_that_was_renamed_names_its_new_word(served, monkeypatch, caps
         (["tcp", ":0", "-qx"], "cannot use option '-x': no such option"),
         (["check", "tcp", ":0", "--max-connections", "2"], "cannot use --max-connections 2: without --threads or "),
         (["unit", "tcp", ":0", "--max-connections", "2"], "cannot use --max-connections 2: without --threads or "),
-        (["unit", "tcp", ":0", "--systemd-version", "x"], "cannot use --systemd-version 'x': expected a whole number"),
+        (["unit", "tcp", ":0", "--systemd-version", "x"], "cannot use --systemd-version 'x': expected the number "),
         (["unit", "tcp", ":0", "--write", "/no/such"], "cannot use --write '/no/such': there is no such directory"),
         (["check", "tpc", ":1"], "cannot serve 'tpc': no such family; did you mean tcp?"),
         (["check", "http", ":1"], "cannot serve 'http': no such family; expected tcp, tcp4, "),

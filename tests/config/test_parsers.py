@@ -83,10 +83,16 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
         module.parse_assignment(text)
 
 
-@pytest.mark.parametrize("text", ["", ":", ":group", "user:"])
+@pytest.mark.parametrize("text", ["user", "user:group", ":group", "0:0"])
+def test_an_owner_is_read_as_chown_reads_it(text: str) -> None:
+    """A group may stand alone."""
+    assert module.parse_owner(text) == text
+
+
+@pytest.mark.parametrize("text", ["", ":", "user:"])
 def test_what_is_no_owner_is_refused(text: str) -> None:
-    """A group without a user is refused."""
-    with pytest.raises(ValueError, match=r"USER or USER:GROUP"):
+    """A colon has a group after it."""
+    with pytest.raises(ValueError, match=r"USER, USER:GROUP or :GROUP"):
         module.parse_owner(text)
 
 

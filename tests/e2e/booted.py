@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -22,16 +23,9 @@ exec {systemd} --system --unit=srvctl-test.target --show-status=no
 
 SYSTEMD = "/lib/systemd/systemd"
 
-# Type=notify-reload, which came with 253, is unknown to Debian 12's; the messages of it are tested in test_notify.
-VERSION = "252"
-
-# What of the hardened unit cannot be had for a checkout that belongs to root and lies in /root and /tmp. Everything
-# else of it is in force.
-_HERE = """\
+# The one thing that is added to a unit: a log that a test can read.
+_LOG = """\
 [Service]
-DynamicUser=no
-ProtectHome=no
-PrivateTmp=no
 StandardError=append:{log}
 """
 
@@ -54,7 +48,7 @@ def why_not() -> str:
 class Booted:
     """A systemd whose units are files in `place`; a context manager, at whose end nothing of it is left.
 
-    The network is the machine's own. /run is its own: what clients are to find must be somewhere else.
+    The network is the machine's own. /run is its own: `connect` finds sockets there.
     """
 
     def __init__(self, place: Path) -> None:
@@ -123,15 +117,25 @@ class Booted:
 
         wait_until(has_them, f"{properties} of {unit}")
 
+    def connect(self, path: str) -> socket.socket:
+        """Return a client's connection to a unix socket of its file system."""
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.settimeout(PATIENCE)
+            client.connect(f"/proc/{self.pid}/root{path}")
+        except BaseException:
+            client.close()
+            raise
+        return client
+
     def install(self, name: str, cwd: Path, *words: str, more: str = "") -> Service:
         """Install the units that ``srvctl unit WORDS`` prints in `cwd`; `more` are lines for the service."""
-        done = run("unit", *words[:2], "--name", name, "--systemd-version", VERSION, *words[2:],
-                   "--write", str(self.units), cwd=cwd)  # fmt: skip
+        done = run("unit", *words[:2], "--name", name, *words[2:], "--write", str(self.units), cwd=cwd)
         assert done.returncode == 0, done.stderr
         override = self.units / f"{name}.service.d"
         override.mkdir()
         log = cwd / f"{name}.log"
-        (override / "here.conf").write_text(_HERE.format(log=log) + more)
+        (override / "log.conf").write_text(_LOG.format(log=log) + more)
         # What nobody refers to is forgotten when it has stopped, with how it ended.
         (self.units / "srvctl-test.target.d" / f"{name}.conf").write_text(f"[Unit]\nAfter={name}.service\n")
         self.systemctl("daemon-reload")

@@ -74,9 +74,9 @@ def test_the_unit_serves_it_too(unit, written):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_unit(unit):
-    """As it will when it is copied; one before 253 does not know the type, and `--systemd-version` tells of it."""
+    """As it will when it is copied."""
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=PATIENCE)
-    assert [line for line in done.stderr.splitlines() if unit.name in line and "notify-reload" not in line] == []
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
 
 
 def test_what_is_copied_and_started_is_what_was_made():

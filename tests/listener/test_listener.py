@@ -236,7 +236,9 @@ def test_a_unix_socket_has_the_mode_that_was_asked_for(listen: Open, tmp_path: P
 @as_root
 def test_a_unix_socket_has_the_owner_that_was_asked_for(listen: Open, tmp_path: Path) -> None:
     """By name or number, with or without a group."""
-    for n, (owner, uid, gid) in enumerate([("nobody", 65534, 0), ("65534:0", 65534, 0), ("root:nogroup", 0, 65534)]):
+    for n, (owner, uid, gid) in enumerate(
+        [("nobody", 65534, 0), ("65534:0", 65534, 0), ("root:nogroup", 0, 65534), (":nogroup", 0, 65534)]
+    ):
         listen("unix-dgram", str(tmp_path / f"{n}"), socket_owner=owner)
         found = (tmp_path / f"{n}").stat()
         assert (found.st_uid, found.st_gid) == (uid, gid)

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from srvctl.cli import main
 from srvctl.loader import builtin
 from srvctl.net.address import Family
+from srvctl.unit import footprint, systemd_version
+from srvctl.unit.footprint import Footprint
 from srvctl.unit.syntax import quoted
 from tests.launched import PATIENCE
 
@@ -79,19 +81,27 @@ def words_of(unit: str) -> list[str]:
     return words[3:]
 
 
-@pytest.fixture
-def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Print:
-    """Return what ``srvctl unit WORDS`` prints; fails when it does not end well."""
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with systemd 252, whose interpreter is hidden by no sandbox, instead of the one that runs the tests."""
     for name in list(os.environ):
         if name.startswith("SRVCTL_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["/usr/lib/srvctl/__main__.py"])
+    monkeypatch.setattr(sys, "executable", "/usr/bin/env")
+    monkeypatch.setattr(footprint, "interpreter", Footprint)
+    monkeypatch.setattr(systemd_version, "installed", lambda: 252)
     monkeypatch.chdir("/usr")
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Print:
+    """Return what ``srvctl unit WORDS`` prints; fails when it does not end well."""
 
     def run(*words: str) -> str:
         assert main.run(["unit", *words]) == 0, capsys.readouterr().err
         said = capsys.readouterr()
-        assert said.err == ""
+        assert all(line.startswith("next: ") for line in said.err.splitlines())
         return said.out
 
     return run
@@ -254,9 +264,45 @@ def test_the_type_fits_the_version_of_systemd(version: int, type_: str, printed:
     assert values(unit, "ExecReload") == (["kill -HUP $MAINPID"] if type_ == "notify" else [])
 
 
-def test_the_newest_type_is_the_default(printed: Print) -> None:
-    """Whoever has an older systemd says so."""
+@pytest.mark.parametrize(
+    ("version", "unknown"),
+    [
+        (
+            239,
+            {"ProtectHostname", "RestrictSUIDSGID", "ProtectKernelLogs", "ProtectClock", "ProtectProc", "ProcSubset"},
+        ),
+        (
+            241,
+            {"ProtectHostname", "RestrictSUIDSGID", "ProtectKernelLogs", "ProtectClock", "ProtectProc", "ProcSubset"},
+        ),
+        (242, {"ProtectKernelLogs", "ProtectClock", "ProtectProc", "ProcSubset"}),
+        (244, {"ProtectClock", "ProtectProc", "ProcSubset"}),
+        (245, {"ProtectProc", "ProcSubset"}),
+        (247, set()),
+    ],
+)
+def test_a_setting_is_left_out_for_a_systemd_that_does_not_know_it(
+    version: int, unknown: set[str], printed: Print
+) -> None:
+    """Nothing else differs."""
+    newest, older = (printed("tcp", ":9000", "--systemd-version", str(n)).splitlines() for n in (252, version))
+    assert {line.partition("=")[0] for line in newest if line not in older} == unknown
+    assert [line for line in newest if line in older] == older
+
+
+def test_the_version_of_the_installed_systemd_counts(printed: Print, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless another one is given."""
+    monkeypatch.setattr(systemd_version, "installed", lambda: 256)
     assert value(printed("tcp", ":9000"), "Type") == "notify-reload"
+    assert value(printed("tcp", ":9000", "--systemd-version", "252"), "Type") == "notify"
+
+
+@pytest.mark.parametrize("version", ["238", "-1", "v252", "252.1", ""])
+def test_a_version_that_no_unit_is_printed_for_is_refused(version: str, refused: Print) -> None:
+    """systemd before 239 does not know what every unit has."""
+    assert refused("tcp", ":9000", f"--systemd-version={version}").endswith(
+        "expected the number of a version, 239 or newer"
+    )
 
 
 def test_a_restart_is_for_what_it_can_mend(printed: Print) -> None:
@@ -338,13 +384,11 @@ def test_a_unix_socket_in_tmp_is_in_everybody_s(printed: Print) -> None:
 WRITABLE = [
     ("/srv/data/out", "ReadWritePaths=/srv/data"),
     ("/srv/a b/out", 'ReadWritePaths="/srv/a b"'),
-    ("out", "ReadWritePaths=/usr"),
-    ("/var/log/out", "ReadWritePaths=/var/log"),
     ("/var/log/app/out", "LogsDirectory=app"),
     ("/var/lib/app/sub/out", "StateDirectory=app/sub"),
     ("/var/cache/app/out", "CacheDirectory=app"),
     ("/run/app/out", "RuntimeDirectory=app"),
-    ("/run/user/7/out", "ReadWritePaths=/run/user/7"),
+    ("/run/user/7/out", "BindPaths=/run/user/7"),
     ("/var/log/a:b/out", "ReadWritePaths=/var/log/a:b"),
     ("/tmp/app/out", "BindPaths=/tmp/app"),
     ("/tmp/a:b/out", 'BindPaths="/tmp/a:b"'),
@@ -418,8 +462,8 @@ def test_what_is_only_read_is_not_put_out_of_sight(words: list[str], printed: Pr
 
     elsewhere, nothing = found("/srv")
     assert nothing == []
-    assert found("/home/me") == ("read-only", [])
-    assert found("/root") == ("read-only", [])
+    assert found("/home/me") == ("tmpfs", ["BindReadOnlyPaths=/home/me/site"])
+    assert found("/root") == ("tmpfs", ["BindReadOnlyPaths=/root/site"])
     assert found("/homes/me") == (elsewhere, [])
     assert found("/var/tmp") == (elsewhere, ["BindReadOnlyPaths=/var/tmp/site"])
 
@@ -431,9 +475,9 @@ def test_a_directory_that_is_written_to_is_not_bound_a_second_time_to_be_read(pr
 
 
 def test_the_file_of_a_home_is_writable_there(printed: Print) -> None:
-    """Which is in sight, and otherwise read-only."""
+    """In an empty file system, where nothing else of the home is."""
     unit = printed("tcp", ":9000", "--set", "file=/home/me/out", "append")
-    assert (value(unit, "ProtectHome"), value(unit, "ReadWritePaths")) == ("read-only", "/home/me")
+    assert (value(unit, "ProtectHome"), value(unit, "BindPaths")) == ("tmpfs", "/home/me")
 
 
 @pytest.mark.parametrize(
@@ -531,7 +575,7 @@ def test_the_socket_is_what_the_service_takes_by_name(family: str, printed: Prin
     assert value(pair, "FileDescriptorName") == "web"
     assert words_of(pair) == ["fd", "web", "myapp:Name"]
     assert values(pair, "FileDescriptorStoreMax") == []
-    assert re.findall(r"^# (.*)$", pair, re.MULTILINE) == ["web.service", "web.socket"]
+    assert re.findall(r"^# (web.*)$", pair, re.MULTILINE) == ["web.service", "web.socket"]
     assert values(pair, "BindIPv6Only") == (
         [] if kind == "SequentialPacket" or not family.startswith(("tcp", "udp")) else [value(pair, "BindIPv6Only")]
     )
@@ -545,13 +589,47 @@ def test_ipv4_comes_in_where_the_family_says_so(family: str, only: str, printed:
 
 def test_what_the_socket_is_to_be_like_stands_in_the_socket(printed: Print) -> None:
     """And not in the command of the service, which does not make it."""
-    options = ["--backlog", "7", "--socket-mode", "0660", "--socket-owner", "www:staff"]
+    options = ["--backlog", "7", "--socket-mode", "0660", "--socket-owner", "daemon:daemon"]
     pair = printed("unix", "/run/x/socket", "--socket", *options)
     assert words_of(pair)[2:] == ["echo"]
     assert (value(pair, "Backlog"), value(pair, "SocketMode")) == ("7", "0660")
-    assert (value(pair, "SocketUser"), value(pair, "SocketGroup")) == ("www", "staff")
-    alone = words_of(printed("unix", "/run/x/socket", *options))
-    assert alone[2:-2] == options
+    assert (value(pair, "SocketUser"), value(pair, "SocketGroup")) == ("daemon", "daemon")
+    alone = words_of(printed("unix", "/run/x/socket", *options[:4]))
+    assert alone[2:-2] == options[:4]
+
+
+@pytest.mark.parametrize(
+    ("owner", "user", "group"), [("daemon", ["daemon"], []), (":daemon", [], ["daemon"]), ("1:2", ["1"], ["2"])]
+)
+def test_the_owner_of_the_socket_may_be_one_word(owner: str, user: list[str], group: list[str], printed: Print) -> None:
+    """systemd takes the other from the user, or from itself."""
+    pair = printed("unix", "/run/x/socket", "--socket", "--socket-owner", owner)
+    assert (values(pair, "SocketUser"), values(pair, "SocketGroup")) == (user, group)
+
+
+def test_a_service_without_a_socket_unit_gives_no_file_away(refused: Print) -> None:
+    """Only root can, and the start would end with status 77."""
+    assert refused("unix", "/run/x/socket", "--socket-owner", "daemon").endswith(
+        "the service is not root, and cannot give a file away; add --socket, and systemd does it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "missing"), [("nobody-here", "user 'nobody-here'"), ("daemon:none-here", "group 'none-here'")]
+)
+def test_an_owner_that_does_not_exist_is_refused(owner: str, missing: str, refused: Print) -> None:
+    """systemd would not start the socket."""
+    assert refused("unix", "/run/x/socket", "--socket", "--socket-owner", owner).endswith(f"there is no {missing}")
+
+
+def test_the_service_does_not_start_without_its_socket(printed: Print) -> None:
+    """Started alone, it starts the socket first; enabled, it enables the socket."""
+    pair = printed("tcp", ":9000", "--socket", "--name", "web")
+    assert (value(pair, "Requires"), value(pair, "After")) == ("web.socket", "network.target web.socket")
+    assert value(pair, "Also") == "web.socket"
+    assert value(printed("unix", "@web", "--socket", "--name", "web"), "After") == "web.socket"
+    alone = printed("tcp", ":9000")
+    assert (values(alone, "Requires"), value(alone, "After"), values(alone, "Also")) == ([], "network.target", [])
 
 
 def test_a_host_that_systemd_cannot_resolve_is_refused(refused: Print) -> None:
@@ -563,7 +641,7 @@ def test_a_host_that_systemd_cannot_resolve_is_refused(refused: Print) -> None:
 
 
 def test_units_are_written_to_a_directory(printed: Print, tmp_path: Path) -> None:
-    """Under their names, which are printed."""
+    """Under their names, and their paths are printed."""
     said = printed("tcp", ":9000", "--threads", "--socket", "--write", str(tmp_path), "path/to/file.py:Name")
     names = ["srvctl-tcp-name.service", "srvctl-tcp-name.socket"]
     assert said.splitlines() == [str(tmp_path / name) for name in names]
