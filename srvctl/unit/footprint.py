@@ -11,7 +11,6 @@ import shutil
 import site
 import sys
 from collections import namedtuple
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 
 import srvctl
@@ -45,15 +44,17 @@ class Footprint(namedtuple("Footprint", "trees files", defaults=((), ()))):
 def footprint(settings: Settings, command: str, reads: Iterable[str]) -> Footprint:
     """Return what a service reads that executes `command`, and whose handler reads the directories `reads`.
 
-    Imports nothing. Raises `LoadError` for a ready-made handler that is not there.
+    Imports at most the packages that a ready-made handler is in. Raises `LoadError` for one that is not there.
     """
-    targets = [lookup(settings.handler)[0]] if settings.handler else []
+    target, is_ready_made = lookup(settings.handler) if settings.handler else ("", False)
     return Footprint.union(
         (
             Footprint((*working_directory(), *map(os.path.abspath, reads))),
             interpreter(),
-            Footprint(files=(command, *_program(settings.program))),
-            *(_code(target) for target in (*targets, *settings.mixin)),
+            Footprint(files=tuple(_executable(command))),
+            Footprint(files=tuple(_executable(settings.program[0]) if settings.program else ())),
+            _packages(target) if is_ready_made else _code(target),
+            *map(_code, settings.mixin),
         )
     )
 
@@ -97,31 +98,41 @@ def _code(target: str) -> Footprint:
         file = os.path.abspath(location)
         return _existing([os.path.dirname(file), os.path.dirname(os.path.realpath(file))], [file])
     top = location.partition(".")[0]
-    if top == srvctl.__name__:  # `interpreter` has it
-        return Footprint()
     own = (os.path.join(logical(), f"{top}.py"), os.path.join(logical(), top, "__init__.py"))
     if any(map(os.path.exists, own)):
         return _existing([], own)
-    spec = _spec(top)
-    places = spec.submodule_search_locations if spec else None
-    return _existing(places or [], [spec.origin] if spec and spec.origin else [])
+    return _module(top)
 
 
-def _spec(top: str) -> ModuleSpec | None:
+def _packages(target: str) -> Footprint:
+    """Return where the module of a ready-made handler is, and each package above it.
+
+    An editable installation may have each of them in another directory.
+    """
+    parts = target.partition(":")[0].split(".")
+    return Footprint.union(_module(".".join(parts[: n + 1])) for n in range(len(parts)))
+
+
+def _module(name: str) -> Footprint:
     try:
-        return find_spec(top) if top.isidentifier() else None
+        spec = find_spec(name)
     except (ImportError, ValueError):  # a module without a spec
-        return None
+        spec = None
+    if spec is None:
+        return Footprint()
+    return _existing(spec.submodule_search_locations or [], [spec.origin] if spec.origin else [])
 
 
 def _existing(trees: Iterable[str], files: Iterable[str]) -> Footprint:
     return Footprint(tuple(filter(os.path.isdir, trees)), tuple(filter(os.path.isfile, files)))
 
 
-def _program(words: tuple[str, ...]) -> list[str]:
-    """Return the file of a program, and the links that lead to it."""
-    found = shutil.which(words[0]) if words else None
-    return [*_links(os.path.abspath(found)), os.path.realpath(found)] if found else []
+def _executable(word: str) -> list[str]:
+    """Return the file that is executed, as it is named and as it is, and the links that lead to it."""
+    if not (found := shutil.which(word)):
+        return []
+    path = os.path.abspath(found)
+    return [path, *filter(os.path.isfile, _links(path)), os.path.realpath(path)]
 
 
 def _links(path: str) -> Iterator[str]:

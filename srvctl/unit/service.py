@@ -132,7 +132,7 @@ def _service_section(settings: Settings, command: list[str], wanted: Wanted) -> 
         "NotifyAccess=main",
         f"ExecStart={' '.join(quoted(word) for word in command)}",
         f"WorkingDirectory={percent(logical())}",
-        *([f"Environment={listed(f'PYTHONUSERBASE={base}')}"] if (base := user_base()) else []),
+        *_environment(),
         "Restart=on-failure",
         "RestartPreventExitStatus=" + " ".join(str(int(status)) for status in _FATAL_STATUSES),
         f"SuccessExitStatus={int(ExitStatus.TEMPFAIL)}",
@@ -141,6 +141,16 @@ def _service_section(settings: Settings, command: list[str], wanted: Wanted) -> 
         "KillMode=mixed",
         *([] if wanted.with_socket else ["FileDescriptorStoreMax=1"]),
     ]
+
+
+def _environment() -> list[str]:
+    """Return the variables without which the service would not find what it finds here."""
+    variables = []
+    if logical() != os.path.realpath(logical()):  # `srvctl.runtime.directory` keeps the links; systemd sets no PWD
+        variables.append(f"PWD={logical()}")
+    if base := user_base():
+        variables.append(f"PYTHONUSERBASE={base}")
+    return [f"Environment={listed(variable)}" for variable in variables]
 
 
 def _install_section(wanted: Wanted) -> list[str]:

@@ -15,9 +15,13 @@ from tests.launched import PATIENCE, children_of, clean_environment, run, wait_u
 # What default dependencies of a unit refer to, systemd.special(7), with nothing in it.
 TARGETS = ("sysinit", "basic", "shutdown", "sockets", "network", "multi-user", "local-fs", "srvctl-test")
 
+# /home is as it is, but what is written there ends with the namespace. /etc/systemd/system is empty.
 _BOOT = """\
 mount -t tmpfs tmpfs /run
-export container=lxc SYSTEMD_UNIT_PATH={units}
+mkdir /run/home /run/home/upper /run/home/work
+mount -t overlay -o lowerdir=/home,upperdir=/run/home/upper,workdir=/run/home/work overlay /home
+mount -t tmpfs -o mode=0755 tmpfs /etc/systemd/system
+export container=lxc SYSTEMD_UNIT_PATH={units}:/etc/systemd/system
 exec {systemd} --system --unit=srvctl-test.target --show-status=no
 """
 
@@ -117,12 +121,17 @@ class Booted:
 
         wait_until(has_them, f"{properties} of {unit}")
 
+    @property
+    def root(self) -> Path:
+        """Its file system, as this process can use it."""
+        return Path(f"/proc/{self.pid}/root")
+
     def connect(self, path: str) -> socket.socket:
         """Return a client's connection to a unix socket of its file system."""
         client = socket.socket(socket.AF_UNIX)
         try:
             client.settimeout(PATIENCE)
-            client.connect(f"/proc/{self.pid}/root{path}")
+            client.connect(f"{self.root}{path}")
         except BaseException:
             client.close()
             raise
@@ -132,11 +141,14 @@ class Booted:
         """Install the units that ``srvctl unit WORDS`` prints in `cwd`; `more` are lines for the service."""
         done = run("unit", *words[:2], "--name", name, *words[2:], "--write", str(self.units), cwd=cwd)
         assert done.returncode == 0, done.stderr
+        return self.service(name, cwd / f"{name}.log", more)
+
+    def service(self, name: str, log: Path, more: str = "") -> Service:
+        """Return a service whose unit file is there, with a log at `log`; `more` are lines for its unit."""
         override = self.units / f"{name}.service.d"
         override.mkdir()
-        log = cwd / f"{name}.log"
         (override / "log.conf").write_text(_LOG.format(log=log) + more)
-        # What nobody refers to is forgotten when it has stopped, with how it ended.
+        # systemd forgets a unit that nothing refers to when it stops, and how it ended.
         (self.units / "srvctl-test.target.d" / f"{name}.conf").write_text(f"[Unit]\nAfter={name}.service\n")
         self.systemctl("daemon-reload")
         return Service(self, f"{name}.service", log)

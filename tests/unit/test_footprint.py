@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import srvctl
+import srvctl.handlers
 from srvctl.config.settings import Settings
 from srvctl.unit import footprint as module
 from srvctl.unit.footprint import footprint, interpreter, user_base, working_directory
@@ -98,6 +98,14 @@ def test_the_code_of_a_handler_is_read(
     settings = Settings.resolve("tcp", ":9000", handler.format(home=tmp_path), "sync")
     used = footprint(settings, sys.executable, ())
     assert expected.format(home=tmp_path) in (*used.trees, *used.files)
+
+
+@pytest.mark.parametrize("handler", ["echo", "static"])
+def test_a_ready_made_handler_is_read_with_the_packages_above_it(handler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a checkout they are in directories of their own."""
+    monkeypatch.setattr(module, "interpreter", module.Footprint)
+    trees = footprint(Settings.resolve("tcp", ":9000", handler, "sync"), sys.executable, ()).trees
+    assert {*srvctl.__path__, *srvctl.handlers.__path__} <= set(trees)
 
 
 def test_a_program_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

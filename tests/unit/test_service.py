@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -83,13 +84,14 @@ def words_of(unit: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with systemd 252, whose interpreter is hidden by no sandbox, instead of the one that runs the tests."""
+    """A machine with systemd 252, where no sandbox hides the interpreter and srvctl."""
     for name in list(os.environ):
         if name.startswith("SRVCTL_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["/usr/lib/srvctl/__main__.py"])
     monkeypatch.setattr(sys, "executable", "/usr/bin/env")
     monkeypatch.setattr(footprint, "interpreter", Footprint)
+    monkeypatch.setattr(footprint, "_packages", lambda target: Footprint())
     monkeypatch.setattr(systemd_version, "installed", lambda: 252)
     monkeypatch.chdir("/usr")
 
@@ -370,6 +372,21 @@ def test_a_service_that_starts_in_tmp_sees_that_of_it(printed: Print, monkeypatc
     monkeypatch.chdir("/tmp")
     unit = printed("tcp", ":9000")
     assert (value(unit, "PrivateTmp"), value(unit, "BindReadOnlyPaths")) == ("yes", "/tmp")
+
+
+def test_the_service_knows_its_directory_by_the_name_that_was_typed(
+    printed: Print, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd enters a directory without setting PWD, and a reload follows the links in that name."""
+    (tmp_path / "releases" / "1").mkdir(parents=True)
+    (tmp_path / "current 100%").symlink_to("releases/1")
+    monkeypatch.chdir(tmp_path / "current 100%")
+    monkeypatch.setenv("PWD", str(tmp_path / "current 100%"))
+    unit = printed("tcp", ":9000", "--user", pwd.getpwuid(os.geteuid()).pw_name)
+    assert value(unit, "WorkingDirectory") == f"{tmp_path}/current 100%%"
+    assert value(unit, "Environment") == f'"PWD={tmp_path}/current 100%%"'
+    monkeypatch.chdir("/usr")
+    assert values(printed("tcp", ":9000"), "Environment") == []
 
 
 def test_a_unix_socket_in_tmp_is_in_everybody_s(printed: Print) -> None:
@@ -668,10 +685,14 @@ def analyze(*words: str) -> str:
 
 
 @needs_systemd_analyze
-@pytest.mark.parametrize("more", [[], ["--socket"]], ids=["service", "service and socket"])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["--socket"], ["--user", "daemon"], ["--systemd-version", "239"]],
+    ids=["service", "service and socket", "service of a user", "service for an old systemd"],
+)
 def test_systemd_accepts_what_is_printed(more: list[str], printed: Print, tmp_path: Path) -> None:
     """Without a word, for every family."""
-    words = ["--threads", "--set", "greeting=50% of 'a b' for \"$USER\" \\", "--systemd-version", "252"]
+    words = ["--threads", "--set", "greeting=50% of 'a b' for \"$USER\" \\"]
     files: list[str] = []
     for family, address in FAMILIES.items():
         name = f"srvctl-test-{family}"
