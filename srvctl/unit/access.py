@@ -11,7 +11,7 @@ import stat
 from collections import namedtuple
 
 from srvctl.errors import UsageError
-from srvctl.unit.places import is_in
+from srvctl.unit.places import is_home, is_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Account(namedtuple("Account", "name uid groups", defaults=("", _DYNAMIC, f
         """Tell whether the mode of `path` has these bits for the account; yes for what cannot be looked at."""
         try:
             status = os.stat(path)
-            if "system.posix_acl_access" in os.listxattr(path):
-                return True
         except OSError:
+            return True
+        if _has_access_list(path):
             return True
         shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.groups else 0
         return status.st_mode >> shift & bits == bits
@@ -80,10 +80,12 @@ class Account(namedtuple("Account", "name uid groups", defaults=("", _DYNAMIC, f
         owner, mode = _name_of(status.st_uid), stat.S_IMODE(status.st_mode)
         subject = "it" if place == path else repr(place)
         why = f"{user} cannot {verb} {path!r}: {subject} has mode {mode:04o} and belongs to {owner}"
-        if verb == "read":
-            ways = [f"chmod o+{'rx' if stat.S_ISDIR(status.st_mode) else 'r'} {place}", "move it, to /srv for example"]
-        else:
+        if verb != "read":
             ways = ["choose a directory below /run, /var/lib, /var/cache or /var/log, which systemd makes"]
+        elif is_home(place):
+            ways = [f"use a directory of its own that others can read, such as {place}/app"]
+        else:
+            ways = [f"chmod o+{'rx' if stat.S_ISDIR(status.st_mode) else 'r'} {place}", "move it, to /srv for example"]
         if status.st_uid and not self.name:
             ways.append(f"add --user {owner}")
         return f"{why}; {', or '.join(ways)}"
@@ -97,6 +99,13 @@ def _between(top: str, path: str) -> Iterator[str]:
         if part != ".":
             place = os.path.join(place, part)
             yield place
+
+
+def _has_access_list(path: str) -> bool:
+    try:
+        return "system.posix_acl_access" in os.listxattr(path)
+    except OSError:  # the file system has no attributes
+        return False
 
 
 def _name_of(uid: int) -> str:

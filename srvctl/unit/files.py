@@ -20,21 +20,22 @@ _ANYBODY_READS = 0o644
 
 
 class Written:
-    """The files that were written, and whether one of them replaced another."""
+    """The files that were written, and those of them that replaced another."""
 
-    def __init__(self, paths: list[str], is_replacement: bool) -> None:
-        self.paths, self._is_replacement = paths, is_replacement
+    def __init__(self, paths: list[str], replaced: list[str]) -> None:
+        self.paths, self._replaced = paths, replaced
 
     def next_commands(self) -> Iterator[str]:
         """Yield the commands that start the units, or start them again."""
         names = [os.path.basename(path) for path in self.paths]
         sockets = [name for name in names if name.endswith(".socket")]
-        directory = os.path.dirname(self.paths[0])
+        directory, replaced = os.path.dirname(self.paths[0]), self._replaced
         if os.path.realpath(directory) not in map(os.path.realpath, _UNIT_PATH):
             yield f"cp {shlex.join(self.paths)} {_UNIT_PATH[0]}/"
+            replaced = [name for name in names if os.path.lexists(os.path.join(_UNIT_PATH[0], name))]
         yield "systemctl daemon-reload"
         yield f"systemctl enable --now {shlex.join(sockets or names)}"
-        if self._is_replacement:
+        if replaced:
             yield f"systemctl restart {shlex.join([*sockets, *(name for name in names if name not in sockets)])}"
 
 
@@ -56,7 +57,7 @@ def write(directory: str, texts: Mapping[str, str], is_forced: bool) -> Written:
             _replace(path, text)
         except OSError as error:
             raise from_os_error("write", path, error) from error
-    return Written(list(paths), bool(found))
+    return Written(list(paths), found)
 
 
 def _is_ours(path: str) -> bool:

@@ -83,6 +83,11 @@ def is_hidden_root(path: str) -> bool:
     return path in (*_TEMPORARY, *_HOMES)
 
 
+def is_home(path: str) -> bool:
+    """Tell whether `path` is the home of a user."""
+    return path == "/root" or os.path.dirname(path) in _HOMES
+
+
 def is_in(places: Iterable[str], path: str) -> bool:
     """Tell whether `path` is one of `places` or below one of them."""
     return any(f"{path}/".startswith(f"{place.rstrip('/')}/") for place in places)

@@ -21,7 +21,8 @@ import pytest
 
 import srvctl.handlers
 from tests.e2e.booted import Booted, Service, why_not
-from tests.launched import PATIENCE, receive_all, wait_until
+from tests.handlers.test_readme_handler import COMMANDS, NAME, SOURCE
+from tests.launched import PATIENCE, receive_all, receive_exactly, wait_until
 
 UNITS = "/etc/systemd/system"
 SRVCTL = "/home/ann/venv/bin/srvctl"
@@ -133,6 +134,20 @@ def stop(service: Service) -> None:
     """Stop the service; it ends well."""
     service.do("stop")
     service.wait_for(ActiveState="inactive", Result="success", ExecMainStatus="0")
+
+
+def test_the_walk_through_of_readme_ends_with_a_service(systemd: Booted, home: Home, place: Path) -> None:
+    """Its commands, typed in a home that is closed; the port alone is another."""
+    (home.place / "number").mkdir()
+    (home.place / "number" / NAME).write_text(SOURCE)
+    service = systemd.service("number", place / "log")
+    for command in COMMANDS[1:]:
+        line = command.replace("sudo ", "").replace(":9000", "127.0.0.1:0")
+        systemd.run("sh", "-c", f"cd /home/ann/number && PATH=/home/ann/venv/bin:$PATH && {line}")
+    with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as client:
+        client.sendall(b"one\n")
+        assert receive_exactly(client, 7) == b"10 one\n"
+    stop(service)
 
 
 def test_a_service_in_a_closed_home_lives(systemd: Booted, home: Home, name: str, place: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from srvctl.cli import main
 from srvctl.errors import UsageError
+from srvctl.unit import places
 from srvctl.unit.access import Account
 from srvctl.unit.footprint import Footprint
 
@@ -49,6 +50,15 @@ def test_a_dynamic_user_enters_what_everybody_may_enter(home: Path) -> None:
     )
     assert f"to {ME}; chmod o+rx {home}, or move it, to /srv for example" in why
     assert ("--user" in why) == (os.geteuid() != 0), "no service should run as root for a mode"
+
+
+def test_a_home_is_not_to_be_opened(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The advice is a directory in it."""
+    monkeypatch.setattr(places, "_HOMES", (str(home.parent),))
+    why = read(Account(), home, home)
+    assert f"; use a directory of its own that others can read, such as {home}/app" in why
+    assert "chmod" not in why
+    assert places.is_home("/root") and not places.is_home("/root/app")
 
 
 def test_a_named_user_has_the_rights_of_its_owner_and_groups(home: Path) -> None:

@@ -101,7 +101,15 @@ def test_units_that_were_replaced_are_started_again(tmp_path: Path, monkeypatch:
     assert commands[2:] == ["systemctl restart web.socket web.service"]
 
 
-def test_units_that_systemd_would_not_find_are_copied_first(tmp_path: Path) -> None:
-    """A directory of the user's is none of systemd's."""
-    first = next(write(str(tmp_path), PAIR, False).next_commands())
-    assert first == f"cp {tmp_path}/web.service {tmp_path}/web.socket /etc/systemd/system/"
+def test_units_that_systemd_would_not_find_are_copied_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are started again when they replace units there."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "system").mkdir()
+    monkeypatch.setattr(files, "_UNIT_PATH", (str(tmp_path / "system"),))
+    commands = list(write(str(tmp_path / "here"), PAIR, False).next_commands())
+    assert commands[0] == f"cp {tmp_path}/here/web.service {tmp_path}/here/web.socket {tmp_path}/system/"
+    assert len(commands) == 3
+    assert list(write(str(tmp_path / "here"), PAIR, False).next_commands()) == commands
+    (tmp_path / "system" / "web.service").touch()
+    again = list(write(str(tmp_path / "here"), PAIR, False).next_commands())
+    assert again == [*commands, "systemctl restart web.socket web.service"]
