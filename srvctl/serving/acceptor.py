@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.deadlines import Deadlines
     from srvctl.serving.executor import Executor
+    from srvctl.serving.shared_room import SharedRoom
     from srvctl.serving.source import SocketSource
     from srvctl.serving.table import ConversationTable
 
@@ -38,6 +39,7 @@ class PauseReason(Enum):
     """Why nothing is accepted at the moment. Each ends by itself: when there is room again, or after a moment."""
 
     FULL = "as many are served as may be"
+    ALL_FULL = "as many are served by all workers as may be"
     ACCEPT_ERROR = "the system has no descriptor or memory"
     NOT_STARTED = "the system has no process or thread"
     TRIAL = "one request is tried after the system had no process for another"
@@ -75,6 +77,7 @@ class Acceptor:
         self._loop: Loop | None = None
         self.run = executor.run  # what serves a conversation that was admitted
         self.on_accepted: Callable[[], None] | None = None  # called with each, before anything else is done with it
+        self.room: SharedRoom | None = None  # over all workers
 
     # --- life
 
@@ -126,6 +129,10 @@ class Acceptor:
             return True
         if self._deadlines.is_active:
             self._deadlines.expect()
+        if (room := self.room) and room.is_shared and not room.take(conversation):
+            self.pending.append(conversation)
+            room.await_others()
+            return False
         try:
             self.run(conversation)
         except RequestDeferred as error:
@@ -230,12 +237,18 @@ class Acceptor:
         self.resume(PauseReason.FULL)
         self.pause_when_full()
 
+    def pause_at_once(self) -> bool:
+        """Pause who accepts outside of the loop, if one of them calls; return whether the loop is to pause as well."""
+        if self._loop is None or not self._executor.is_elsewhere():
+            return False
+        self._executor.unwatch(self._loop, self.source.fileno())  # the others must not try what failed
+        return True
+
     def back_off(self, reason: PauseReason) -> None:
         """Pause for a moment. From any thread."""
         if (loop := self._loop) is None:
             return
-        if self._executor.is_elsewhere():
-            self._executor.unwatch(loop, self.source.fileno())  # at once: the others must not try what failed
+        if self.pause_at_once():
             loop.call_soon(lambda: self.back_off(reason))
         elif reason not in self._pause_reasons:
             self.pause(reason)
@@ -271,6 +284,10 @@ class Acceptor:
         """Start what is pending, the oldest first, as far as there is room."""
         while self.pending and not self._pause_reasons and self._executor.can_start():
             conversation = self.pending.popleft()
+            if (room := self.room) and room.is_shared and not room.take(conversation):
+                self.pending.appendleft(conversation)
+                room.await_others()
+                return
             try:
                 self.run(conversation)
             except RequestDeferred as error:

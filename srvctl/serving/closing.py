@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from srvctl.runtime.loop import Loop
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.counters import Counters
+    from srvctl.serving.shared_limit import SharedLimit
     from srvctl.serving.table import ConversationTable
 
 # In place of a connection that has been closed: an operation on it fails with EBADF. Of the one family that the unit of
@@ -46,6 +47,7 @@ class Closing:
         self._loop: Loop | None = None
         self.on_end: Callable[[], None] | None = None
         self.on_closed: Callable[[], None] | None = None  # while somebody waits for the last of them
+        self.shared_limit: SharedLimit | None = None
         self.on_over: Callable[[Any], None] | None = None  # with each conversation, also one that was not let in
 
     def open(self, loop: Loop) -> None:
@@ -83,6 +85,8 @@ class Closing:
             self._note_unread(conversation)
         outcome = conversation.final_outcome()
         self.counters.record(outcome, conversation.meter)
+        if self.shared_limit and self.shared_limit.is_used:
+            self.shared_limit.give_back(conversation)
         if self.on_over:
             self.on_over(conversation)
         if self.on_end:

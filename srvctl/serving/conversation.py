@@ -71,6 +71,7 @@ class Conversation:
     outcome: Outcome | None = None
     signal_name = ""
     cut = CutState.NOT_CUT
+    is_counted_by_all = False  # by `SharedLimit`
     cut_at = 0.0
     half_closed = False
     unsent_bytes = 0

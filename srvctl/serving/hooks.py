@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from srvctl.serving.establish import Establish, Step
     from srvctl.serving.facade import Facade
     from srvctl.serving.server import MakeExecutor, MakeSource
+    from srvctl.serving.shared_limit import SharedLimit
 
 # What `serve_forever` of the standard library has for its `poll_interval`.
 POLL_SECONDS = 0.5
@@ -52,13 +53,14 @@ class HookedServer(Server):
         limit: int,
         name: str = "Server",
         steps: Sequence[Step] = (),
+        shared_limit: SharedLimit | None = None,
     ) -> None:
         self._make_facade = make_facade
         self._one_at_a_time = _thread.RLock()
         self._accepted: dict[int, Conversation] = {}  # by thread: what its `get_request` has accepted
         self._accepted_before = 0
         self._get_request_rate = RateLimiter()
-        super().__init__(settings, handler, make_source, make_executor, limit, name, steps)
+        super().__init__(settings, handler, make_source, make_executor, limit, name, steps, shared_limit)
         user_classes = [c.__name__ for c in type(self._facade).__mro__ if not is_of_library(c) and c is not object]
         self.name = " -> ".join([*user_classes, name])
         if self.overrides("process_request"):

@@ -17,6 +17,8 @@ from srvctl.serving.deadlines import Deadlines
 from srvctl.serving.drain import Drain
 from srvctl.serving.establish import Establish
 from srvctl.serving.handling import Handling
+from srvctl.serving.shared_limit import SharedLimitCheck
+from srvctl.serving.shared_room import SharedRoom
 from srvctl.serving.table import ConversationTable
 
 TYPE_CHECKING = False
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from srvctl.serving.admission import Check
     from srvctl.serving.establish import Step
     from srvctl.serving.executor import Executor
+    from srvctl.serving.shared_limit import SharedLimit
     from srvctl.serving.source import SocketSource
 
     MakeSource = Callable[[Counters], SocketSource]
@@ -59,6 +62,7 @@ class Server:
         limit: int,
         name: str = "Server",
         steps: Sequence[Step] = (),
+        shared_limit: SharedLimit | None = None,
     ) -> None:
         self.settings, self.RequestHandlerClass, self.name = settings, handler, name
         self.table, self.counters = ConversationTable(), Counters()
@@ -67,7 +71,8 @@ class Server:
         self.server_address = self.source.address
         self.closing, self.handling = self._make_ends(handler, Establish(steps) if steps else None)
         self.closing.resize(closing_limit(limit))
-        self.limit_check = LimitCheck(self.table, limit) if settings.at_limit == "refuse" else None
+        self.shared_limit = shared_limit
+        self.limit_check = self._make_limit_check(limit) if settings.at_limit == "refuse" else None
         self.executor = make_executor(self)
         self.deadlines = Deadlines(settings, self.table, self.executor)
         checks = self._checks()
@@ -81,6 +86,8 @@ class Server:
             self.closing,
             waits_when_full=self.limit_check is None,
         )
+        self.closing.shared_limit = shared_limit
+        self.acceptor.room = self._room = SharedRoom(shared_limit, self.acceptor) if shared_limit else None
         self.drainage = Drain(self.acceptor, self.table, self.deadlines, self.executor, self.closing)
         self.state: Any = None
         self._life = Lifecycle()
@@ -91,6 +98,12 @@ class Server:
         self, handler: Callable[[Any, Any, Any], Any], establish: Establish | None
     ) -> tuple[Closing, Handling]:
         return Closing(self.table, self.counters), Handling(handler, self, establish)
+
+    def _make_limit_check(self, limit: int) -> LimitCheck | SharedLimitCheck:
+        if self.shared_limit is None:
+            return LimitCheck(self.table, limit)
+        self.shared_limit.turn_on(self.table)
+        return SharedLimitCheck(self.shared_limit)
 
     @property
     def is_guarded(self) -> bool:
@@ -180,6 +193,8 @@ class Server:
             self.source.open()
             self.closing.open(loop)
             self.deadlines.open(loop)
+            if self._room:
+                self._room.open(loop)
             try:
                 self.executor.open(loop, self.acceptor)
                 self.acceptor.open(loop)
@@ -229,9 +244,20 @@ class Server:
         """Make the deadline of a stop now."""
         self.drainage.stop_now()
 
+    def share_limit(self, *, is_shared: bool) -> None:
+        """Count conversations together with those of all other workers from now on, or by themselves again."""
+        if self.shared_limit is None:
+            return
+        if is_shared:
+            self.shared_limit.turn_on(self.table)
+        elif not self.limit_check:
+            self.shared_limit.turn_off()
+            if self._room:
+                self._room.look()
+
     def resize(self, limit: int) -> None:
         """Serve at most `limit` conversations at the same time from now on; what runs goes on."""
-        if self.limit_check:
+        if isinstance(self.limit_check, LimitCheck):
             self.limit_check.limit = limit
         self.closing.resize(closing_limit(limit))
         self.executor.resize(limit)

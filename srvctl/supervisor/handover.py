@@ -5,8 +5,15 @@ Keys keep their names: the other program may be of another version.
 
 from __future__ import annotations
 
+import os
+import socket
+
+from srvctl.runtime.channel import Channel
+from srvctl.supervisor.places import Places
 from srvctl.supervisor.rollout import Slot
 from srvctl.supervisor.worker_process import WorkerProcess
+from srvctl.supervisor.worker_state import WorkerState
+from srvctl.worker.protocol import FromWorker, from_0_1, to_0_1
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +31,36 @@ def describe(pool: WorkerPool) -> dict[str, Any]:
         "count": len(pool.slots),
         "restarts": pool.restarts,
         "past_counters": pool.past_counters,
+        "places": pool.limit.places.hand_over() if pool.limit.places else -1,
     }
+
+
+def adopt_worker(handed_over: dict[str, Any], places: Places | None) -> WorkerProcess:
+    """Return the worker that `WorkerProcess.hand_over` described; it serves, and shares `places` as before."""
+    lifeline, ledger = handed_over.get("lifeline", -1), handed_over.get("ledger", -1)
+    for fd in (handed_over["pidfd"], handed_over["stacks"], handed_over["channel"], lifeline, ledger):
+        if fd >= 0:
+            os.set_inheritable(fd, False)
+    translation = () if "protocol" in handed_over else (to_0_1, from_0_1)
+    channel = Channel(socket.socket(fileno=handed_over["channel"]), FromWorker, *translation)
+    descriptors = handed_over["pidfd"], handed_over["stacks"], lifeline
+    worker = WorkerProcess(handed_over["pid"], *descriptors, channel, WorkerState.SERVING)
+    if places and ledger >= 0:
+        worker.use_places(places, ledger)
+    worker.is_sharing = handed_over.get("is_sharing", False)
+    worker.started_at = handed_over["began"]
+    worker.info, worker.stats = handed_over["ready"], handed_over["figures"]
+    return worker
 
 
 def adopt(pool: WorkerPool, loop: Loop, handed_over: dict[str, Any]) -> None:
     """Fill an empty pool with the workers that `describe` returned; `loop` watches them."""
     pool.restarts = handed_over["restarts"]
     pool.past_counters = handed_over.get("past_counters", {})  # srvctl 0.1 did not keep them
+    if (fd := handed_over.get("places", -1)) >= 0:
+        pool.limit.places = Places.adopt(fd)
     for state in handed_over["workers"]:
-        worker = WorkerProcess.adopt(state)
+        worker = adopt_worker(state, pool.limit.places)
         worker.attach(loop, pool)
         if state["is_retiring"]:
             pool.retiring.await_exit(worker)

@@ -1,8 +1,9 @@
 """Rollout: the replacement of the workers of some slots by successors, all of them or none.
 
-Successors are started, and all must become ready. They serve beside the old workers for `PROBATION_SECONDS`. Then the
-rollout is committed: the old workers retire, and it is over when those have stopped accepting. Until it is committed it
-can be rolled back, and the old workers go on as if nothing had happened.
+Successors are started, and all must become ready. They serve beside the old workers for `PROBATION_SECONDS`, and share
+``--max-connections`` with them until those have ended. Then the rollout is committed: the old workers retire, and it is
+over when those have stopped accepting. Until it is committed it can be rolled back, and the old workers go on as if
+nothing had happened.
 
 A rollout is the one way in which workers begin to serve: at the start, in a reload, and when one died or is recycled.
 """
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
         retiring: Retirement
 
+        def share_limit(self) -> set[WorkerProcess]:
+            """Have all workers count together; return those that have not answered yet."""
+
         def on_successors_serve(self, rollout: Rollout) -> None:
             """The successors have begun to serve."""
 
@@ -34,8 +38,8 @@ if TYPE_CHECKING:
 
 # New code that loads and dies with its first request is found while the old one still serves.
 PROBATION_SECONDS = 0.5
-# An old worker whose handler holds up its loop does not report that it has stopped accepting.
-STOP_ACCEPTING_TIMEOUT_SECONDS = 1.0
+# An old worker whose handler holds up its loop does not answer that it shares the limit, or has stopped accepting.
+ANSWER_TIMEOUT_SECONDS = 1.0
 
 
 class Slot:
@@ -62,6 +66,7 @@ class Rollout:
         self._loop, self._owner = loop, owner
         self.slots, self.is_reload = list(slots), is_reload
         self._timer: Timer | None = None  # the end of the probation, then of the wait for old workers
+        self._not_sharing: set[WorkerProcess] = set()  # that still count for themselves what they serve
         self._still_accepting: set[WorkerProcess] = set()  # old workers that retire
 
     @property
@@ -79,6 +84,27 @@ class Rollout:
         """Go on if the worker that has become ready was the last one to do so."""
         if not all(slot.successor and slot.successor.is_ready for slot in self.slots):
             return
+        self._not_sharing = self._owner.share_limit()
+        if self._not_sharing:
+            self._timer = self._loop.call_at(monotonic() + ANSWER_TIMEOUT_SECONDS, self._serve)
+        else:
+            self._serve()
+
+    def handle_sharing(self, worker: WorkerProcess) -> None:
+        """Note that a worker counts together with all others what it serves, or has ended."""
+        if worker in self._not_sharing:
+            self._not_sharing.remove(worker)
+            if not self._not_sharing:
+                self._serve()
+
+    def handle_exit(self, worker: WorkerProcess) -> None:
+        """Note that a worker has ended: nothing more is expected of it."""
+        self.handle_sharing(worker)
+        self.handle_not_accepting(worker)
+
+    def _serve(self) -> None:
+        self.stop_timer()
+        self._not_sharing.clear()
         for successor in self.successors:
             successor.serve()
         self._owner.on_successors_serve(self)
@@ -95,7 +121,7 @@ class Rollout:
                 self._owner.retiring.retire(old)
                 self._still_accepting.add(old)
         if self._still_accepting:
-            self._timer = self._loop.call_at(monotonic() + STOP_ACCEPTING_TIMEOUT_SECONDS, self._finish)
+            self._timer = self._loop.call_at(monotonic() + ANSWER_TIMEOUT_SECONDS, self._finish)
         else:
             self._finish()
 

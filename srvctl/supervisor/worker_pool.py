@@ -1,7 +1,7 @@
 """Worker pool: the workers of one listener, in slots, and how many there should be.
 
-Workers begin to serve by a rollout (`srvctl.supervisor.rollout`), one at a time. Requests for another one wait until it
-is over: a reload, the replacement of a worker that died, and a queue of workers that are to be recycled.
+Workers begin to serve by a rollout, one at a time. A reload, and the replacement of workers that died or are to be
+recycled, wait until it is over.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from time import monotonic
 
 from srvctl.runtime import log
 from srvctl.supervisor import handover, restart_policy
+from srvctl.supervisor.limit_sharing import LimitSharing
 from srvctl.supervisor.restart_policy import StartLimit
 from srvctl.supervisor.retirement import Retirement
 from srvctl.supervisor.rollout import PROBATION_SECONDS, Rollout, Slot
@@ -53,6 +54,7 @@ class WorkerPool:
         self.slots: list[Slot] = []
         self.retiring = Retirement(loop, graceful_seconds, grace_seconds)
         self.restarts = 0
+        self.limit = LimitSharing()
         self.past_counters: dict[str, int] = {}  # of workers that have ended
         self._rollout: Rollout | None = None
         self._reload_again = False
@@ -74,6 +76,13 @@ class WorkerPool:
     def stats(self) -> dict[str, int]:
         """Return the sum of what the workers have reported, those that have ended included."""
         return total([self.past_counters, *(worker.stats for worker in self)])
+
+    def share_limit(self) -> set[WorkerProcess]:
+        return self.limit.begin(self)
+
+    def _stop_sharing(self) -> None:
+        if self._rollout is None and not [*self.retiring]:
+            self.limit.end(self.serving)
 
     @property
     def is_in_rollout(self) -> bool:
@@ -116,7 +125,7 @@ class WorkerPool:
         slot = Slot(len(self.slots))
         self.slots.append(slot)
         self._fill([slot])
-        self._redistribute()
+        self.limit.redistribute(self.slots)
 
     def remove(self) -> bool:
         """Retire a worker; return false if it is the last one, or during a rollout."""
@@ -126,7 +135,7 @@ class WorkerPool:
         slot.cancel_retry()
         if slot.worker:
             self.retiring.retire(slot.worker)
-        self._redistribute()
+        self.limit.redistribute(self.slots)
         return True
 
     def recycle(self, worker: WorkerProcess, reason: str) -> None:
@@ -195,6 +204,7 @@ class WorkerPool:
         self._rollout = None
         if rollout.is_reload and not self._is_draining:
             self._events.on_reloaded("")
+        self._stop_sharing()
         self._begin_next_rollout()
 
     def _roll_back(self, worker: WorkerProcess | None, reason: str) -> None:
@@ -246,6 +256,9 @@ class WorkerPool:
             log.worker_ready(worker.pid, worker.age)
             if self._rollout:
                 self._rollout.handle_ready()
+        elif message is FromWorker.SHARING:
+            if self._rollout:
+                self._rollout.handle_sharing(worker)
         elif message is FromWorker.NOT_ACCEPTING:
             if self._rollout:
                 self._rollout.handle_not_accepting(worker)
@@ -256,10 +269,11 @@ class WorkerPool:
         """Follow the end of one of the workers."""
         self.past_counters = total([self.past_counters, counters(worker.stats)])
         if self._rollout:
-            self._rollout.handle_not_accepting(worker)
+            self._rollout.handle_exit(worker)
         if worker in self.retiring:
             self.retiring.discard(worker)
             self._events.on_drained(worker)
+            self._stop_sharing()
         for slot in self.slots:
             if slot.successor is worker:
                 slot.successor = None
@@ -284,10 +298,3 @@ class WorkerPool:
         self.restarts += 1
         log.worker_died(pid, exit_reason, pause)
         slot.retry = self._loop.call_at(monotonic() + pause, lambda: self._fill([slot]))
-
-    def _redistribute(self) -> None:
-        """Send each worker its share of the limit, after the number of slots has changed."""
-        for slot in self.slots:
-            for worker in (slot.worker, slot.successor):
-                if worker:
-                    worker.send(ToWorker.SET_LIMIT, index=slot.index, count=len(self.slots))

@@ -16,7 +16,7 @@ from srvctl.supervisor import deadline
 from srvctl.supervisor.spawn_worker import spawn_process
 from srvctl.supervisor.stack_traces import StackTraces
 from srvctl.supervisor.worker_state import TRANSITIONS, WorkerEvent, WorkerState, next_state
-from srvctl.worker.protocol import FromWorker, ToWorker, from_0_1, to_0_1
+from srvctl.worker.protocol import FromWorker, ToWorker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from srvctl.runtime.loop import Loop
     from srvctl.supervisor.deadline import DeadlineTimer
     from srvctl.supervisor.events import WorkerEvents
+    from srvctl.supervisor.places import Places
     from srvctl.worker.protocol import WorkerSetup
 
 
@@ -41,9 +42,9 @@ _EVENTS = {FromWorker.READY: WorkerEvent.READY, FromWorker.DRAINED: WorkerEvent.
 class WorkerProcess:
     """A worker that was started by this supervisor, or by the one before it.
 
-    Owns four descriptors until the process has been reaped: `pidfd`, the channel, the pipe of stack traces, and the
-    lifeline (`srvctl.runtime.lifeline`), which is -1 for a worker of srvctl 0.1. After `attach` a loop watches the
-    first three, and `events` is notified.
+    Owns its descriptors until the process has been reaped: `pidfd`, the channel, the pipe of stack traces, the lifeline
+    (`srvctl.runtime.lifeline`), which is -1 for a worker of srvctl 0.1, and what `use_places` gives it. After `attach`
+    a loop watches the first three, and `events` is notified.
 
     The process leads a process group: what it forks and what its handler starts can be ended with it. A worker that
     runs programs leads a session, because they are in process groups of their own.
@@ -51,7 +52,9 @@ class WorkerProcess:
 
     def __init__(self, pid: int, pidfd: int, stacks: int, lifeline: int, channel: Channel, state: WorkerState) -> None:
         self.pid, self.pidfd, self.channel, self.state = pid, pidfd, channel, state
-        self._lifeline = lifeline
+        self._lifeline, self._ledger = lifeline, -1
+        self._places: Places | None = None
+        self.is_sharing = False  # it counts what it serves together with other workers
         self._stacks = StackTraces(pid, stacks)
         self.started_at = self.last_message_at = monotonic()
         self.info: dict[str, Any] = {}  # how it describes itself when it is ready
@@ -73,12 +76,25 @@ class WorkerProcess:
         """
         return cls(*spawn_process(is_session), WorkerState.STARTED)
 
+    def use_places(self, places: Places, ledger: int) -> None:
+        """Have it share `places` by its own `ledger`, which is this object's from now on, until its end."""
+        self._places, self._ledger = places, ledger
+
+    @property
+    def can_share(self) -> bool:
+        """Whether it can count what it serves together with other workers."""
+        return self._ledger >= 0
+
     def configure(self, setup: WorkerSetup, listener: Listener) -> None:
         """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
+        self.is_sharing = setup.shares_limit
+        descriptors = [listener.socket.fileno()]
+        if self._places:
+            descriptors += [self._places.fd, self._ledger]
         self.started_at = self.last_message_at = monotonic()  # a slow resolver before that is not its time
         try:
             with contextlib.suppress(ConnectionError):  # it has died already, which its pidfd shows
-                socket.send_fds(self.channel.socket, [b"\0"], [listener.socket.fileno()])
+                socket.send_fds(self.channel.socket, [b"\0"], descriptors)
         except OSError:
             self.discard()
             raise
@@ -91,11 +107,11 @@ class WorkerProcess:
             self.end()
 
     def hand_over(self) -> dict[str, Any]:
-        """Return what `adopt` needs in the program that takes this one's place; leaves the descriptors open for it.
+        """Return what the program that takes this one's place needs to adopt it; leaves the descriptors open for that.
 
         The names are those that srvctl 0.1 wrote and read.
         """
-        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno(), self._lifeline):
+        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno(), self._lifeline, self._ledger):
             if fd >= 0:
                 os.set_inheritable(fd, True)
         return {
@@ -105,26 +121,13 @@ class WorkerProcess:
             "stacks": self._stacks.fd,
             "channel": self.channel.fileno(),
             "lifeline": self._lifeline,
+            "ledger": self._ledger,
+            "is_sharing": self.is_sharing,
             "began": self.started_at,
             "ready": self.info,
             "figures": self.stats,
             "is_serving": self.is_in_service,
         }
-
-    @classmethod
-    def adopt(cls, handed_over: dict[str, Any]) -> WorkerProcess:
-        """Return the worker that `hand_over` described; it serves."""
-        lifeline = handed_over.get("lifeline", -1)
-        for fd in (handed_over["pidfd"], handed_over["stacks"], handed_over["channel"], lifeline):
-            if fd >= 0:
-                os.set_inheritable(fd, False)
-        translation = () if "protocol" in handed_over else (to_0_1, from_0_1)
-        channel = Channel(socket.socket(fileno=handed_over["channel"]), FromWorker, *translation)
-        descriptors = handed_over["pidfd"], handed_over["stacks"], lifeline
-        worker = cls(handed_over["pid"], *descriptors, channel, WorkerState.SERVING)
-        worker.started_at = handed_over["began"]
-        worker.info, worker.stats = handed_over["ready"], handed_over["figures"]
-        return worker
 
     def attach(self, loop: Loop, events: WorkerEvents) -> None:
         """Watch its descriptors in `loop` until it has ended; `events` is notified in that loop."""
@@ -163,6 +166,11 @@ class WorkerProcess:
     def send(self, message: ToWorker, **values: Any) -> None:
         """Send a message. It is lost when the worker has ended, or does not read any more."""
         self.channel.send(message, **values)
+
+    def share_limit(self, *, is_shared: bool) -> None:
+        """Have it count what it serves together with other workers, which it answers, or by itself again."""
+        self.is_sharing = self.is_sharing and is_shared
+        self.send(ToWorker.SHARE_LIMIT, is_shared=is_shared)
 
     def serve(self) -> None:
         """Have it serve, now that it is ready."""
@@ -251,6 +259,8 @@ class WorkerProcess:
         os.close(self.pidfd)
         if self._lifeline >= 0:
             os.close(self._lifeline)
+        if self._places and self._ledger >= 0:
+            self._places.give_back(self._ledger)
         self.channel.close()
 
     # --- what it says
@@ -273,6 +283,7 @@ class WorkerProcess:
 
     def _keep(self, message: FromWorker, values: dict[str, Any]) -> None:
         self.last_message_at = monotonic()
+        self.is_sharing = self.is_sharing or message is FromWorker.SHARING
         event = _EVENTS.get(message)
         if event and (self.state, event) in TRANSITIONS:  # user code may shut its server down before it serves
             self._on(event)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from srvctl.config.settings import Settings
     from srvctl.serving.establish import Step
     from srvctl.serving.server import MakeExecutor, MakeSource
+    from srvctl.serving.shared_limit import SharedLimit
     from srvctl.worker.mixins import Mixins
 
 # What the hierarchy of `srvctl.socketserver` calls a server on such a socket.
@@ -45,11 +46,13 @@ def assemble(
     server_class: Callable[..., Server] = Server,
     make_source: MakeSource | None = None,
     steps: Sequence[Step] = (),
+    shared_limit: SharedLimit | None = None,
 ) -> Server:
     """Return what serves `sock` as `settings` say, at most `limit` conversations at a time. It owns `sock`.
 
     `is_own` says that srvctl made the socket, and may empty its queue when it stops. `server_class` may have a rule of
     its own, `make_source` another source, and `steps` are what is done on each connection before its handler.
+    `shared_limit` is the limit over all workers.
     """
     is_datagram = sock.type == socket.SOCK_DGRAM
     name = _NAMES.get((sock.family, sock.type)) or ("DatagramServer" if is_datagram else "StreamServer")
@@ -58,7 +61,9 @@ def assemble(
         found, make_executor = _programs(settings, limit, sock, is_own)
     else:
         found, make_executor = _handlers(settings, limit, sock, is_own)
-    return server_class(settings, handler, make_source or found, make_executor, limit, prefix + name, steps)
+    return server_class(
+        settings, handler, make_source or found, make_executor, limit, prefix + name, steps, shared_limit
+    )
 
 
 def load_mixins(settings: Settings) -> Mixins | None:

@@ -14,17 +14,21 @@ import sys
 from srvctl.errors import LaunchError
 from srvctl.runtime import lifeline
 from srvctl.runtime.channel import Channel, ChannelClosed
+from srvctl.serving.shared_limit import SharedLimit
 from srvctl.worker import handler_output
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from srvctl.worker.worker import Worker
+
+# The listener, and the two of `SharedLimit`.
+_DESCRIPTORS = 3
 
 
 def main(control: int, stacks: int, supervisor: int) -> None:
     """Run a worker on the channel whose descriptor is `control`; returns when it has drained.
 
     It writes stacks of its threads to the descriptor `stacks`, and `supervisor` is the end of a pipe that lasts as long
-    as the supervisor. The listener comes by the channel before the setup,
-    because the supervisor may still be reading its command line. Exits the process on a failure.
+    as the supervisor. The listener comes by the channel before the setup, because the supervisor may still be reading
+    its command line. Exits the process on a failure.
     """
     for fd in (control, stacks, supervisor):
         os.set_inheritable(fd, False)
@@ -33,7 +37,7 @@ def main(control: int, stacks: int, supervisor: int) -> None:
     if os.getsid(0) != os.getpid():
         lifeline.arm(supervisor)
     try:
-        listener = _receive_listener(sock)
+        listener, shared_limit = _receive_descriptors(sock)
         channel = Channel(sock, ToWorker)
         message, values = channel.receive()
     except ChannelClosed:
@@ -42,7 +46,7 @@ def main(control: int, stacks: int, supervisor: int) -> None:
     setup = WorkerSetup(**values)
     if setup.announces:
         _print_to_standard_error()
-    worker = Worker(channel, setup, listener, stacks)
+    worker = Worker(channel, setup, listener, shared_limit, stacks)
     try:
         _load_and_serve(worker, channel)
     finally:  # the traceback of a fault in srvctl goes to standard error, whatever the log leaves out
@@ -76,16 +80,21 @@ def _close_others(kept: set[int]) -> None:
                 os.close(fd)
 
 
-def _receive_listener(sock: socket.socket) -> socket.socket:
-    """Return the listener, which comes first; a program that a handler executes does not inherit it. Blocks."""
+def _receive_descriptors(sock: socket.socket) -> tuple[socket.socket, SharedLimit | None]:
+    """Return the listener, and the limit of all workers if there is one. Blocks.
+
+    A program that a handler executes inherits none of them.
+    """
     try:
-        _, received, _, _ = socket.recv_fds(sock, 1, 1)
+        _, received, _, _ = socket.recv_fds(sock, 1, _DESCRIPTORS)
     except ConnectionError:
         received = []
     if not received:
         raise ChannelClosed
-    os.set_inheritable(received[0], False)  # `recv_fds` ignores its flags, MSG_CMSG_CLOEXEC too
-    return socket.socket(fileno=received[0])
+    for fd in received:
+        os.set_inheritable(fd, False)  # `recv_fds` ignores its flags, MSG_CMSG_CLOEXEC too
+    listener, *others = received
+    return socket.socket(fileno=listener), SharedLimit(*others) if others else None
 
 
 def _print_to_standard_error() -> None:

@@ -24,8 +24,8 @@ class WorkerSetup(
     namedtuple(
         "WorkerSetup",
         "settings directory target is_ready_made owns_socket address log_style log_threshold"
-        " index count heartbeat_seconds reports_stats announces",
-        defaults=(0, 1, 0.0, False, False),
+        " index count heartbeat_seconds reports_stats announces shares_limit",
+        defaults=(0, 1, 0.0, False, False, False),
     )
 ):
     """What a worker needs to load and serve: frozen, and of plain values.
@@ -35,6 +35,7 @@ class WorkerSetup(
     messages; `owns_socket` says that the listener was bound by srvctl, and not inherited. The worker is number `index`
     of `count`, which divide ``--max-connections`` among them. It sends a heartbeat each `heartbeat_seconds` (0: never),
     and its stats after they changed if it `reports_stats`. With `announces`, standard output is the supervisor's alone.
+    With `shares_limit` it counts its conversations together with the other workers (`srvctl.serving.shared_limit`).
     """
 
     __slots__ = ()
@@ -45,6 +46,7 @@ class ToWorker(Message):
 
     SETUP = "setup", *WorkerSetup._fields
     SET_LIMIT = "set_limit", "index", "count"  # its share of --max-connections is now one of `count`
+    SHARE_LIMIT = "share_limit", "is_shared"  # --max-connections is for all workers together, or by shares again
     SERVE = "serve"  # start to accept
     DRAIN = "drain", "seconds", "keep_queue"  # stop in order; `keep_queue` leaves the backlog to its successor
     CLOSE_IDLE = "close_idle"  # the whole server stops: quiet connections are not waited for any more
@@ -61,6 +63,7 @@ class FromWorker(Message):
     HEARTBEAT = "heartbeat", "stats"
     STATS = "stats", "stats"
     RECYCLE = "recycle", "why"  # it asks for a successor
+    SHARING = "sharing"  # what it serves is counted together with the other workers
     NOT_ACCEPTING = "draining"  # its drain has begun: it takes nothing more from the backlog
     DRAINED = "drained", "stats"  # it is done; the process ends next
 

@@ -20,6 +20,7 @@ from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.descriptor_limit import raise_soft_limit
 from srvctl.runtime.process_session import kill_session
 from srvctl.serving.server import Server
+from srvctl.serving.shared_limit import SharedLimit
 from srvctl.worker import handler_output
 from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.protocol import FromWorker, ToWorker
@@ -46,13 +47,21 @@ _close = _socket.socket.close
 class Worker:
     """The worker in this process. Owns the channel, and the listener until its server does."""
 
-    def __init__(self, channel: Channel, setup: WorkerSetup, listener: socket.socket, stacks: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        setup: WorkerSetup,
+        listener: socket.socket,
+        shared_limit: SharedLimit | None,
+        stacks: int,
+    ) -> None:
         self._channel, self._setup, self._listener = channel, setup, listener
         self._stacks = FileIO(stacks, "wb")  # which `close` closes once
         self._settings = Settings.from_wire(setup.settings)
         self._line_writer = log.configure(setup.log_style, setup.log_threshold)
         self._recycle_policy = RecyclePolicy(self._settings)
         self._asked_for_successor = self._stats_are_due = False
+        self._shared_limit = shared_limit
         self._is_stream = listener.type != socket.SOCK_DGRAM
         self._server: Server
 
@@ -64,7 +73,7 @@ class Worker:
             handler_output.redirect()
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
-        limit = share(self._settings.max_connections, self._setup.index, self._setup.count)
+        limit = self._limit(self._setup.index, self._setup.count)
         if (lacking := raise_soft_limit(limit)) and self._setup.index == 0:
             log.few_descriptors(*lacking)
         self._server = assemble(
@@ -74,7 +83,10 @@ class Worker:
             loaded.handler,
             is_own=self._setup.owns_socket,
             server_class=mixins.server_class if mixins else Server,
+            shared_limit=self._shared_limit,
         )
+        if self._setup.shares_limit:
+            self._server.share_limit(is_shared=True)
         self._life = ServiceLife(owners(self._settings, loaded, mixins))
         self._life.start(self._server.facade)
         if self._settings.program:
@@ -126,6 +138,8 @@ class Worker:
                     return True
                 if message is ToWorker.SET_LIMIT:
                     self._set_limit(values)
+                elif message is ToWorker.SHARE_LIMIT:
+                    self._share_limit(values)
                 elif message is not ToWorker.WAKE:
                     return False
         except ChannelClosed:
@@ -213,6 +227,8 @@ class Worker:
                     self._channel.send(FromWorker.NOT_ACCEPTING)
                 elif message is ToWorker.SET_LIMIT:
                     self._set_limit(values)
+                elif message is ToWorker.SHARE_LIMIT:
+                    self._share_limit(values)
                 elif message is ToWorker.CLOSE_IDLE:
                     self._server.close_idle()
                 elif message is ToWorker.STOP_NOW:
@@ -228,7 +244,17 @@ class Worker:
             os.killpg(0, signal.SIGKILL)
 
     def _set_limit(self, values: dict[str, Any]) -> None:
-        self._server.resize(share(self._settings.max_connections, values["index"], values["count"]))
+        self._server.resize(self._limit(values["index"], values["count"]))
+
+    def _limit(self, index: int, count: int) -> int:
+        """Return what this worker may serve: its share, or what there is, where all workers are asked for room."""
+        whole = self._settings.max_connections
+        return whole if self._shared_limit and self._settings.at_limit == "refuse" else share(whole, index, count)
+
+    def _share_limit(self, values: dict[str, Any]) -> None:
+        self._server.share_limit(is_shared=values["is_shared"])
+        if values["is_shared"]:
+            self._channel.send(FromWorker.SHARING)
 
     def _report_drained(self) -> None:
         self._channel.send(FromWorker.DRAINED, stats=self._server.figures())

@@ -120,7 +120,7 @@ def test_a_srvctl_that_cannot_start_leaves_the_old_one(start: Start, site: Path)
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("supervisor/worker_process.py", 'lifeline = handed_over.get("lifeline", -1)'),
+        ("supervisor/handover.py", 'worker.started_at = handed_over["began"]'),
         ("supervisor/handover.py", 'pool.restarts = handed_over["restarts"]'),
         ("listener/listener.py", 'os.set_inheritable(state["fd"], False)'),
     ],

@@ -450,3 +450,62 @@ def test_counters_go_on_over_reloads_and_deaths(launch: Launch) -> None:
             server.send_signal(signal.SIGHUP)
         server.wait_for_log("handler loaded", generation + 2)
     assert server.stop() == 0, server.log
+
+
+def held(server: Launched, opened: ExitStack) -> socket.socket | None:
+    """Connect and have a line sent back; return the connection, or None if it was refused."""
+    client = opened.enter_context(server.connect())
+    try:
+        return client if ask(client, b"x\n") == b"x\n" else None
+    except OSError:
+        return None
+
+
+@pytest.mark.parametrize("words", [("--threads", "echo"), ("--fork", "echo"), ("--", "/bin/cat")], ids=" ".join)
+def test_old_and_new_workers_together_serve_no_more_than_the_limit(words: tuple[str, ...], launch: Launch) -> None:
+    """After reloads, newcomers wait as long as the old workers' conversations last; a place that is free is theirs."""
+    options = [*words[:1], "--max-connections", "2"] if words[0] != "--" else ["--max-connections", "2"]
+    server = launch(*TCP, *options, *(words[1:] if words[0] != "--" else words))
+    with ExitStack() as opened:
+        first, second = held(server, opened), held(server, opened)
+        assert first and second
+        for _ in range(2):
+            with Tail(server) as tail:
+                server.send_signal(signal.SIGHUP)
+                tail.wait_for("notice reloaded", 1)
+        late = opened.enter_context(server.connect())
+        late.sendall(b"late\n")
+        assert not select.select([late], [], [], 0.2)[0]
+        assert ask(second, b"still\n") == b"still\n"
+        first.close()
+        assert late.recv(9) == b"late\n"
+        later = opened.enter_context(server.connect())
+        later.sendall(b"later\n")
+        second.close()
+        assert later.recv(9) == b"later\n"
+    wait_for_workers(server, 1)
+    assert server.stop() == 0, server.log
+
+
+@pytest.mark.parametrize("model", ["--threads", "--fork"])
+def test_nobody_is_refused_while_another_worker_has_room(model: str, launch: Launch) -> None:
+    """However the kernel spreads clients; the places of a worker that dies are free again."""
+    server = launch(*TCP, model, "--max-connections", "6", "--workers", "3", "--at-limit", "refuse", "echo")
+    for _ in range(2):
+        with ExitStack() as opened:
+            assert all(held(server, opened) for _ in range(6))
+            assert held(server, opened) is None
+            workers = wait_for_workers(server, 3)
+            os.kill(workers[0], signal.SIGKILL)
+            wait_until(lambda: is_gone(workers[0]), "end of the worker", server)  # noqa: B023
+            wait_for_workers(server, 3)
+        wait_until(lambda: state_of(server)["conversations"] == "0", "end of all conversations", server)
+    assert server.stop() == 0, server.log
+
+
+def state_of(server: Launched) -> dict[str, str]:
+    """Ask for the state, and return its fields."""
+    with Tail(server) as tail:
+        server.send_signal(signal.SIGUSR1)
+        tail.wait_for("notice state ", 1)
+        return dict(re.findall(r"(\w+)=(\S+)", next(line for line in tail.lines if "notice state " in line)))

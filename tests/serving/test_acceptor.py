@@ -8,6 +8,7 @@ import pytest
 
 from srvctl.serving.acceptor import PauseReason
 from srvctl.serving.admission import Verdict
+from srvctl.serving.shared_room import SharedRoom
 from srvctl.socketserver.accept_errors import PAUSE_SECONDS, RequestDeferred
 from tests.serving.running import conversation
 
@@ -130,3 +131,77 @@ def test_who_is_refused_is_closed_and_never_run(parts):
     assert not made.table
     assert refused.connection.calls == ["close"]
     assert made.counters.figures()["refused"] == 1
+
+
+class FakeLimit:
+    """Room for `free` conversations of all workers."""
+
+    is_on = True
+
+    def __init__(self, free):
+        self.free = free
+
+    def fileno(self):
+        return 9
+
+    def acquire(self, conversation):
+        if not conversation.is_counted_by_all:
+            conversation.is_counted_by_all = self.free > 0
+            self.free -= conversation.is_counted_by_all
+        return conversation.is_counted_by_all
+
+
+@pytest.fixture
+def shared(parts):
+    """Parts with a limit that is shared: one place is free."""
+
+    def make(*given):
+        made = parts(*given)
+        made.limit = FakeLimit(1)
+        made.room = made.acceptor.room = SharedRoom(made.limit, made.acceptor)
+        made.room.open(made.loop)
+        return made
+
+    return make
+
+
+def test_when_all_workers_are_full_nothing_more_is_accepted_until_one_has_room(shared):
+    """What was accepted meanwhile waits, and is the first."""
+    served, waits, queued = (conversation(number) for number in range(3))
+    made = shared(served, waits, queued)
+    readable(made)
+    assert made.executor.running == [served]
+    assert list(made.acceptor.pending) == [waits]
+    assert made.source.fileno() not in made.loop.watched
+    made.loop.watched[9](READABLE)  # it was another worker that took the room
+    assert made.executor.running == [served]
+    made.limit.free = 2
+    made.loop.watched[9](READABLE)
+    assert made.executor.running == [served, waits]
+    assert 9 not in made.loop.watched
+    readable(made)
+    assert made.executor.running == [served, waits, queued]
+
+
+def test_when_each_worker_counts_for_itself_again_what_waits_is_served(shared):
+    """Nobody gives room any more."""
+    made = shared(*(conversation(number) for number in range(3)))
+    readable(made)
+    made.limit.is_on = False
+    made.room.look()
+    made.room.look()
+    readable(made)
+    assert len(made.executor.running) == 3
+
+
+def test_a_thread_that_finds_no_room_has_the_loop_pause(shared):
+    """And the other threads are sent away at once."""
+    made = shared(*(conversation(number) for number in range(2)))
+    made.executor.is_elsewhere = lambda: True
+    assert made.acceptor.accept_one()
+    assert not made.acceptor.accept_one()
+    assert made.source.fileno() not in made.loop.watched
+    assert 9 not in made.loop.watched
+    made.loop.pass_()
+    assert 9 in made.loop.watched
+    assert made.acceptor.is_paused

@@ -99,7 +99,7 @@ def test_each_worker_gets_its_part_of_the_setup(make: Any) -> None:
     """Its index, how many there are, and how often to send a heartbeat."""
     scene = make(hang_timeout=8.0)
     scene.serve(2)
-    assert [setup[-5:-1] for setup in scene.setups] == [(0, 2, 2.0, False), (1, 2, 2.0, False)]
+    assert [setup[-6:-2] for setup in scene.setups] == [(0, 2, 2.0, False), (1, 2, 2.0, False)]
     assert (scene.events, scene.service.life.state) == (["serving"], State.SERVING)
 
 
@@ -193,9 +193,15 @@ def test_nothing_is_handed_over_during_a_rollout(make: Any) -> None:
     assert scene.service.hand_over() is None
     scene.workers[0].become_ready()
     scene.workers[0].hand_over = lambda: {"pid": 1}  # type: ignore[method-assign]
-    assert scene.service.hand_over() == {
-        "listener": "the listener",
-        "workers": {"workers": [{"pid": 1, "is_retiring": False}], "count": 1, "restarts": 0, "past_counters": {}},
+    handed_over = scene.service.hand_over()
+    assert handed_over["listener"] == "the listener"
+    assert handed_over["workers"]["places"] == scene.service.pool.limit.places.fd
+    assert handed_over["workers"] | {"places": 0} == {
+        "workers": [{"pid": 1, "is_retiring": False}],
+        "count": 1,
+        "restarts": 0,
+        "past_counters": {},
+        "places": 0,
     }
     scene.service.reload()
     assert scene.service.hand_over() is None

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from srvctl.supervisor.places import Places
 from srvctl.supervisor.restart_policy import IMMEDIATE_RESTARTS, TRY_SECONDS
-from srvctl.supervisor.rollout import PROBATION_SECONDS
+from srvctl.supervisor.rollout import ANSWER_TIMEOUT_SECONDS, PROBATION_SECONDS
 from srvctl.supervisor.worker_pool import KILL_GRACE_SECONDS, RECYCLE_PAUSE_SECONDS, WorkerPool
 from srvctl.supervisor.worker_process import DISMISSAL_SECONDS
 from srvctl.worker.protocol import FromWorker, ToWorker
@@ -300,6 +301,60 @@ def test_no_worker_is_removed_below_one_or_during_a_rollout(scene: Scene) -> Non
     assert scene.pool.remove()
     assert not scene.pool.remove()
     assert scene.serving == [3]
+
+
+def sharing(scene: Scene, *pids: int) -> None:
+    """Give workers a ledger, so that they can share the limit."""
+    for pid in pids:
+        scene[pid].use_places(Places(-1), 0)
+        scene[pid]._close = lambda: None  # type: ignore[method-assign]
+
+
+def test_old_workers_share_the_limit_before_new_ones_serve(scene: Scene) -> None:
+    """All of them have answered that; when the old ones have ended, each counts for itself again."""
+    sharing(scene, 1, 2)
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    assert scene[1].messages[-1] is scene[2].messages[-1] is ToWorker.SHARE_LIMIT
+    scene[1].report(FromWorker.SHARING)
+    assert ToWorker.SERVE not in scene[3].messages
+    sharing(scene, 3, 4)
+    scene[3].is_sharing = scene[4].is_sharing = True  # as their setup says
+    scene[2].report(FromWorker.SHARING)
+    assert scene[3].messages == scene[4].messages == [ToWorker.SERVE]
+    scene.pass_probation()
+    scene[1].exit()
+    assert scene[3].is_sharing
+    scene[2].exit()
+    assert scene[3].channel.sent[-1] == (ToWorker.SHARE_LIMIT, {"is_shared": False})
+    assert not (scene[3].is_sharing or scene[4].is_sharing)
+
+
+@pytest.mark.parametrize("how", ["late", "dead", "old"])
+def test_a_worker_that_does_not_answer_holds_up_no_rollout(scene: Scene, how: str) -> None:
+    """One whose handler keeps the loop, one that dies, and one of an older srvctl, which is not asked."""
+    if how != "old":
+        sharing(scene, 1)
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    assert (ToWorker.SERVE in scene[3].messages) is (how == "old")
+    if how == "dead":
+        scene[1].exit()
+    else:
+        scene.loop.pass_(ANSWER_TIMEOUT_SECONDS)
+    assert scene[3].messages[0] is ToWorker.SERVE
+
+
+def test_a_rollout_that_fails_while_the_limit_is_shared_is_rolled_back(scene: Scene) -> None:
+    """No late answer makes its successors serve."""
+    sharing(scene, 1)
+    scene.pool.reload()
+    scene.make_ready(3, 4)
+    scene[3].exit()
+    scene[1].report(FromWorker.SHARING)
+    scene.loop.pass_(10)
+    assert ToWorker.SERVE not in scene[4].messages
+    assert scene.serving == [1, 2]
 
 
 def test_counters_outlive_workers_and_conversations_do_not(scene: Scene) -> None:

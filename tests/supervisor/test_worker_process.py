@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from srvctl.runtime.loop import Loop
-from srvctl.supervisor import spawn_worker, stack_traces, worker_process
+from srvctl.supervisor import handover, spawn_worker, stack_traces, worker_process
 from srvctl.supervisor.worker_process import WorkerProcess
 from srvctl.supervisor.worker_state import WorkerState
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
@@ -202,7 +202,7 @@ def test_a_worker_is_handed_over_with_open_descriptors(script: Any, owner: Owner
     assert all(os.get_inheritable(state[name]) for name in ("pidfd", "stacks", "channel"))
     worker.channel.socket.detach()  # as exec leaves it
     del state["protocol"]
-    adopted = WorkerProcess.adopt(state)
+    adopted = handover.adopt_worker(state, None)
     adopted.attach(owner.loop, owner)
     assert not any(os.get_inheritable(state[name]) for name in ("pidfd", "stacks", "channel"))
     assert (adopted.started_at, adopted.stats, adopted.is_in_service) == (worker.started_at, {"served": 3}, True)
