@@ -74,7 +74,10 @@ class Handling:
 
 
 def _is_peers(error: BaseException) -> bool:
-    return isinstance(error, _PEERS_ERRORS) and not isinstance(error, ConnectionRefusedError)
+    if isinstance(error, _PEERS_ERRORS):
+        return not isinstance(error, ConnectionRefusedError)
+    ssl = sys.modules.get("ssl")  # of a peer that speaks no TLS, or breaks off
+    return ssl is not None and isinstance(error, ssl.SSLError)
 
 
 def log_error(peer: str, error: BaseException, *, is_expected: bool = False) -> None:

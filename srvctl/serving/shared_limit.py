@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import _thread
 import os
+from io import FileIO
 
 from srvctl.serving.admission import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.table import ConversationTable
 
@@ -25,8 +28,15 @@ class SharedLimit:
 
     def __init__(self, pool: int, ledger: int) -> None:
         self._pool, self._ledger = pool, ledger
+        # Closed once: the numbers may be another file's when a child of a child is forked.
+        self._pool_file, self._ledger_file = FileIO(pool, "rb"), FileIO(ledger, "rb")
         self._lock = _thread.allocate_lock()
         self.is_on = self.is_used = False  # `is_used` stays true: conversations may have places still
+
+    @property
+    def closers(self) -> tuple[Callable[[], None], ...]:
+        """What a forked child calls, which serves one conversation and counts none."""
+        return self._pool_file.close, self._ledger_file.close
 
     def fileno(self) -> int:
         """Return the descriptor that is readable while there is room."""

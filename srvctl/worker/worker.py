@@ -15,6 +15,7 @@ from time import monotonic
 
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
+from srvctl.loader.after_import import call_after_import
 from srvctl.runtime import directory, log, signals
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.descriptor_limit import raise_soft_limit
@@ -30,7 +31,7 @@ from srvctl.worker.service_life import ServiceLife, owners
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, ModuleType
     from typing import Any
 
     from srvctl.loader.importer import Loaded
@@ -71,6 +72,7 @@ class Worker:
         directory.follow(self._setup.directory)
         if not self._settings.program:
             handler_output.redirect()
+            call_after_import("ssl", _count_wrapped)
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
         limit = self._limit(self._setup.index, self._setup.count)
@@ -215,6 +217,8 @@ class Worker:
         ]
         if self._is_stream:
             calls.append(partial(_close, self._server.socket))
+        if self._shared_limit:
+            calls += self._shared_limit.closers
         for call in calls:
             os.register_at_fork(after_in_child=call)
 
@@ -274,6 +278,12 @@ class Worker:
             FromWorker.FAILED, verb="accept on", what=self._setup.address, why=why, detail="", status=status
         )
         os._exit(status)
+
+
+def _count_wrapped(ssl: ModuleType) -> None:
+    from srvctl.serving.wrapped import count_wrapped
+
+    count_wrapped(ssl)
 
 
 def share(whole: int, index: int, count: int) -> int:

@@ -38,6 +38,11 @@ def answered(port: int, question: bytes) -> bytes:
     return re.sub(rb"\b(%d|%d)\b" % (port, own), lambda found: names[int(found[0])], answer)
 
 
+def _default_hangup() -> None:
+    """Undo what nohup(1) does to the tests, which tcpserver would hand on to its scripts, and srvctl does not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def tcpserver(place: Path) -> Iterator[object]:
     """Start tcpserver with a script, as ``tcpserver HOST PORT SCRIPT``; return its port when it listens."""
@@ -48,7 +53,7 @@ def tcpserver(place: Path) -> Iterator[object]:
             port: int = probe.getsockname()[1]
         # -H and -R: no host name is looked up, and nobody is asked by ident; srvctl never does either.
         words = ["tcpserver", "-H", "-R", "-l", "localhost", "127.0.0.1", str(port), str(path)]
-        started.append(subprocess.Popen(words, cwd=place, env=clean_environment()))
+        started.append(subprocess.Popen(words, cwd=place, env=clean_environment(), preexec_fn=_default_hangup))
         listening = f":{port:04X} 00000000:0000 0A "
         wait_until(lambda: listening in Path("/proc/net/tcp").read_text(), "tcpserver")
         return port

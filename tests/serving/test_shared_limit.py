@@ -28,15 +28,19 @@ def places() -> Iterator[Places]:
 @pytest.fixture
 def worker(places: Places) -> Iterator[Callable[[], Worker]]:
     """Make the limit of a worker, and its ledger."""
-    ledgers = []
+    made = []
 
     def make() -> Worker:
-        ledgers.append(make_ledger())
-        return SharedLimit(places.fd, ledgers[-1]), ledgers[-1]
+        ledger = make_ledger()
+        made.append((SharedLimit(os.dup(places.fd), os.dup(ledger)), ledger))
+        return made[-1]
 
     yield make
-    for ledger in ledgers:
+    for limit, ledger in made:
         os.close(ledger)
+        for close in limit.closers:
+            close()
+            close()  # once more is nothing
 
 
 def left(fd: int) -> int:
