@@ -69,6 +69,10 @@ class AddressError(LaunchError):
     status = ExitStatus.UNAVAILABLE
 
 
+class AddressInUse(AddressError):
+    """Another process has the address."""
+
+
 class NoPermission(LaunchError):
     """This user does not have the permission."""
 
@@ -110,7 +114,6 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
 # Errors of the system that mean: choose another address (69), or get the permission (77). All others are 71.
 _ADDRESS_ERRNOS = frozenset(
     (
-        errno.EADDRINUSE,
         errno.EADDRNOTAVAIL,
         errno.EAFNOSUPPORT,
         errno.ENODEV,
@@ -128,6 +131,8 @@ def from_os_error(verb: str, what: str, error: OSError) -> LaunchError:
     """Return the `LaunchError` of the class that fits `error`, which the system raised for an address."""
     why = error.strerror or str(error)
     why = why[:1].lower() + why[1:]
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(verb, what, why)
     if error.errno in _ADDRESS_ERRNOS:
         return AddressError(verb, what, why)
     if error.errno in _PERMISSION_ERRNOS:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -251,8 +252,10 @@ def test_readme_has_every_family_and_model() -> None:
 def test_readme_and_page_name_no_option_or_variable_that_is_not_there() -> None:
     """What one reads can be typed."""
     flags = {flag for option in OPTIONS for flag in option.flags} | {f"--{model}" for model in MODELS}
-    units = {flag for param in commands.make_command().commands["unit"].commands["tcp"].params for flag in param.opts}  # type: ignore[attr-defined]
-    others = {"--help", "--version", "-V", "--format", "--silent", "--now"} | units
+    program: Any = commands.make_command()
+    with_more = [program.commands[name].commands["tcp"] for name in ("check", "unit")]
+    more = {flag for command in with_more for param in command.params for flag in param.opts}
+    others = {"--help", "--version", "-V", "--format", "--silent", "--now"} | more
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) <= flags | others
     assert {"--" + f for f in re.findall(r"Fl -([a-z-]+)", PAGE)} <= flags | others
     variables = {option.envvar for option in OPTIONS} | {f"SRVCTL_{m.upper()}" for m in MODELS} | {"SRVCTL_"}

@@ -9,6 +9,7 @@ import pytest
 
 from srvctl.errors import (
     AddressError,
+    AddressInUse,
     ExitStatus,
     LaunchError,
     LoadError,
@@ -71,7 +72,7 @@ def test_an_exit_status_is_made_of_its_number() -> None:
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        (errno.EADDRINUSE, AddressError),
+        (errno.EADDRINUSE, AddressInUse),
         (errno.EADDRNOTAVAIL, AddressError),
         (errno.ENOENT, AddressError),
         (errno.EACCES, NoPermission),

@@ -18,7 +18,7 @@ from srvctl.config.options import OPTIONS
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus, UsageError, did_you_mean
 from srvctl.net.address import Family
-from srvctl.supervisor.launch import check, launch
+from srvctl.supervisor.launch import launch
 
 _USAGE = "FAMILY ADDRESS [OPTIONS] [HANDLER | -- PROGRAM [ARG]...]"
 _SUMMARY = "Run a socket server with a Python handler, or a program for each request."
@@ -142,17 +142,14 @@ def _serve(settings: Settings) -> int:
     return int(launch(settings, show_banner=banner.show))
 
 
-def _check(settings: Settings) -> None:
-    for name, value in check(settings).items():
-        click.echo(f"{name:<8} {value}")
-
-
 def _check_command() -> click.Command:
+    from srvctl.cli.check import CHECK_OPTIONS, print_check
+
     return _FamilyGroup(
         "check",
         help="Check what the same words would start: the address, the handler and the server. Serves nothing.",
         short_help="Check what the same words would start.",
-        commands=_LazyCommands(_family_commands(_check)),
+        commands=_LazyCommands(_family_commands(print_check, CHECK_OPTIONS)),
     )
 
 

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections import namedtuple
 
-from srvctl.errors import AddressError, LaunchError, NoPermission, UsageError, from_os_error
+from srvctl.errors import AddressError, AddressInUse, LaunchError, NoPermission, UsageError, from_os_error
 from srvctl.listener.fd_store import take_from_fd_store
 from srvctl.listener.listener import Listener
 from srvctl.listener.port_owner import port_owner
@@ -67,7 +67,7 @@ def _cannot_bind(family: Family, port: int, text: str, error: OSError) -> Launch
     """Return the error for a failed bind, with the process that has the port or the capability that is missing."""
     failure = from_os_error("bind", text, error)
     if error.errno == errno.EADDRINUSE and (owner := port_owner(family.type == socket.SOCK_STREAM, port)):
-        return AddressError("bind", text, f"{failure.why} ({owner})")
+        return AddressInUse("bind", text, f"{failure.why} ({owner})")
     if isinstance(failure, NoPermission):
         return NoPermission("bind", text, f"{failure.why}; a port below 1024 needs CAP_NET_BIND_SERVICE")
     return failure

@@ -69,6 +69,14 @@ def handler_loaded(handler: str, path: str) -> None:
     _event(INFO, "handler loaded", handler=handler, file=path)
 
 
+def descriptors_unused(fds: str) -> None:
+    _event(WARNING, "descriptors not served", fds=fds, why="one command line serves one socket")
+
+
+def running_as_root() -> None:
+    _event(WARNING, "running as root", why="handlers and programs have all of its rights")
+
+
 def few_descriptors(limit: int, needed: int) -> None:
     _event(WARNING, "few descriptors", limit=limit, needed=needed)
 

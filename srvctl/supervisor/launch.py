@@ -8,7 +8,7 @@ import socket
 import sys
 
 from srvctl.config.settings import Settings
-from srvctl.errors import ExitStatus, from_os_error
+from srvctl.errors import AddressInUse, ExitStatus, from_os_error
 from srvctl.listener.listener import Listener
 from srvctl.listener.open import open_listener
 from srvctl.loader import builtin
@@ -56,10 +56,20 @@ def launch(
 
         def on_ready(info: dict[str, Any]) -> None:
             _announce(settings, listener, info, show_banner if style in ("terminal", "plain") else None)
+            _warn(listener)
 
         supervisor = Supervisor(settings, listener, signals, setup, on_ready)
         sink.attach(supervisor.loop)
         return supervisor.run(state["workers"] if state else None, prestarted)
+
+
+def _warn(listener: Listener) -> None:
+    """Log what an administrator may not have meant."""
+    served = listener.socket.fileno()
+    if unused := [f"{fd} ({name})" for fd, name in systemd.listen_descriptors().items() if fd != served]:
+        log.descriptors_unused(", ".join(unused))
+    if os.geteuid() == 0:
+        log.running_as_root()
 
 
 def _try_to_adopt(settings: Settings) -> None:
@@ -88,10 +98,25 @@ def _inherited_connection(settings: Settings) -> socket.socket | None:
     return connection and inetd.free_standard_descriptors(connection)
 
 
-def check(settings: Settings) -> dict[str, str]:
-    """Do all that `launch` does before it serves, and undo it; return a description. Raises `LaunchError`."""
+def check(settings: Settings, find_running: Callable[[], int] | None = None) -> dict[str, str]:
+    """Do all that `launch` does before it serves, and undo it; return a description. Raises `LaunchError`.
+
+    `find_running` returns the process id of a server with the same settings, or 0; that it has the address is no error.
+    """
     log.configure("text", log.ERROR)
     settings = settings.replace(fd_store=False)  # nothing of a check stays with the service manager
+    try:
+        return _check(settings)
+    except AddressInUse:
+        if not find_running or not (pid := find_running()):
+            raise
+    with _stand_in(settings) as address:
+        used = f"{settings.family} {settings.address}, in use by srvctl pid {pid}, as this command line would"
+        stand_in = Settings.from_wire(settings.to_wire() | {"address": address})
+        return _check(stand_in) | {"address": used}
+
+
+def _check(settings: Settings) -> dict[str, str]:
     target, is_ready_made = _resolved(settings)
     with _listening(settings) as (signals, listener):
         setup = _worker_setup(settings, listener, target, is_ready_made, "text", log.ERROR)
@@ -104,6 +129,18 @@ def check(settings: Settings) -> dict[str, str]:
         "parts": " -> ".join(info["parts"]),
         "program" if settings.program else "handler": f"{settings.target_text} ({info['file']})",
     }
+
+
+@contextlib.contextmanager
+def _stand_in(settings: Settings) -> Iterator[str]:
+    """Provide an address of the same family that nobody has."""
+    if settings.family.startswith("unix"):
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="srvctl-check-") as directory:
+            yield os.path.join(directory, "socket")
+    else:
+        yield ":0"
 
 
 def _resolved(settings: Settings) -> tuple[str, bool]:

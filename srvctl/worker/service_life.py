@@ -1,6 +1,6 @@
 """Service life: the hooks that a handler, its module and its mix-ins have for the start and the end of a worker.
 
-``service_start(server)`` runs in each worker after its privileges are dropped and everything is imported, before the
+``service_start(server)`` runs in each worker when everything is imported, before the
 worker reports ready. What it returns becomes ``server.state``. ``service_stop(server)`` runs after the drain.
 """
 

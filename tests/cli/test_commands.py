@@ -27,6 +27,7 @@ def test_the_help_of_a_family_is_grouped(served, capsys, words: list[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     headings = [line for line in lines if line.endswith(":") and not line.startswith((" ", "Usage"))]
     assert headings == [
+        *(["Check:"] if words[0] == "check" else []),
         *("Concurrency:", "Workers:", "Socket:", "Handler:"),
         *("Program:", "Time:", "Output:", "Other:"),
     ]

@@ -209,6 +209,30 @@ def test_a_port_in_use_names_who_holds_it(word: str, launch: Launch, place: Path
         assert ask(client, b"unharmed") == b"unharmed"
 
 
+@pytest.mark.parametrize("words", [("tcp", "127.0.0.1:{port}"), ("udp4", "127.0.0.1:{port}"), ("unix", "socket")])
+def test_a_check_while_the_same_server_runs_says_so(words: tuple[str, str], launch: Launch, place: Path) -> None:
+    """It does not fail for that, but with --strict; for other words, and from another directory, it does."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    family, address = words[0], words[1].format(port=port)
+    server = launch(family, address, "--threads", "myapp:Anything")
+    words_of_server = (family, address, "--threads", "--announce", "myapp:Anything")
+    checked = run("check", *words_of_server, cwd=place)
+    assert checked.returncode == 0, checked.stderr
+    expected = f"address  {family} {address}, in use by srvctl pid {server.pid}, as this command line would\n"
+    assert checked.stdout.startswith(expected)
+    assert "handler  myapp:Anything (" in checked.stdout
+    for others in (("--strict", "--threads", "--announce"), ("--fork", "--announce"), ("--threads",)):
+        refused = run("check", family, address, *others, "myapp:Anything", cwd=place)
+        assert (refused.returncode, refused.stdout) == (69, ""), refused.stderr
+    (place / "below").mkdir()
+    (place / "below" / "myapp.py").symlink_to(place / "myapp.py")
+    below = str(place / "socket") if family == "unix" else address
+    assert run("check", family, below, *words_of_server[2:], cwd=place / "below").returncode == 69
+    (place / "myapp.py").write_text("class Anything: pass\n")  # what the server has loaded is another matter
+    assert run("check", *words_of_server, cwd=place).returncode == 78
+
+
 @pytest.mark.parametrize("word", ["unix", "unix-dgram", "unix-seqpacket"])
 def test_a_path_on_which_somebody_listens_is_left_alone(word: str, launch: Launch, place: Path) -> None:
     """A live server's socket, whatever its type, is status 69 and is not removed; ours goes on serving."""

@@ -257,3 +257,32 @@ def test_a_host_name_is_resolved_once_to_ipv4_first_and_the_log_says_which(launc
     assert server.address.startswith("tcp://127.0.0.1:")
     assert "resolved name=localhost" in server.log
     exchange(server)
+
+
+def test_sockets_that_were_handed_over_and_are_not_served_are_a_warning(launch: Launch, place: Path) -> None:
+    """Their clients would hang, and nobody would know why."""
+    program = (
+        "import os, sys\n"
+        "os.dup2(int(sys.argv[1]), 3)\n"
+        "os.dup2(3, 4)\n"
+        "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+        "os.execv(sys.argv[2], sys.argv[2:])\n"
+    )
+    with bound("tcp4", place) as sock:
+        server = launch(
+            "fd",
+            "mine",
+            prefix=(sys.executable, "-I", "-S", "-c", program, str(sock.fileno())),
+            pass_fds=(sock.fileno(),),
+            env=clean_environment(LISTEN_FDS="2", LISTEN_FDNAMES="mine:other"),
+        )
+        server.wait_for_log('warning descriptors not served fds="4 (other)" why="one command line serves one socket"')
+        exchange(server)
+        assert server.stop() == 0, server.log
+
+
+def test_root_is_told_what_handlers_may_do(launch: Launch) -> None:
+    """And nobody else is told."""
+    server = launch("tcp", ":0")
+    exchange(server)
+    assert ("warning running as root" in server.log) == (os.geteuid() == 0)

@@ -42,4 +42,4 @@ def test_each_way_to_share_counts_every_request(
             received.append(receive_all(client))
     assert received == answers
     assert server.stop() == 0
-    assert not re.search(" (error|warning) ", server.log), server.log
+    assert not re.search(" (error|warning) (?!running as root)", server.log), server.log
