@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from srvctl.runtime.loop import Loop
     from srvctl.serving.conversation import Conversation
     from srvctl.serving.counters import Counters
+    from srvctl.serving.recorder import Recorder
     from srvctl.serving.shared_limit import SharedLimit
     from srvctl.serving.table import ConversationTable
 
@@ -48,6 +49,7 @@ class Closing:
         self.on_end: Callable[[], None] | None = None
         self.on_closed: Callable[[], None] | None = None  # while somebody waits for the last of them
         self.shared_limit: SharedLimit | None = None
+        self.recorder: Recorder | None = None
         self.on_over: Callable[[Any], None] | None = None  # with each conversation, also one that was not let in
 
     def open(self, loop: Loop) -> None:
@@ -85,6 +87,8 @@ class Closing:
             self._note_unread(conversation)
         outcome = conversation.final_outcome()
         self.counters.record(outcome, conversation.meter)
+        if self.recorder and conversation.place >= 0:
+            self.recorder.end(conversation.place, 0.0)
         if self.shared_limit and self.shared_limit.is_used:
             self.shared_limit.give_back(conversation)
         if self.on_over:
@@ -106,8 +110,15 @@ class Closing:
         connection, conversation.connection = conversation.connection, _CLOSED
         self._lingering.close(connection, self._loop)
 
+    def forget(self, conversation: Conversation) -> None:
+        """Take a conversation out of the record: it is known to be cut, whatever becomes of this process."""
+        if self.recorder and conversation.place >= 0:
+            self.recorder.end(conversation.place, 0.0)
+            conversation.place = -1
+
     def refuse(self, conversation: Conversation, verdict: Verdict) -> None:
         """Close a conversation that was not let in, count that, and log it once in a while."""
+        self.forget(conversation)
         self.counters.add("refused" if verdict is Verdict.LIMIT else "rejected")
         if verdict is not Verdict.RULE_FAILED and (suppressed := self._refused_rate.allow()) is not None:
             log.refused(verdict.value, format_sockaddr(conversation.peer), suppressed)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _socket
 import io
+import os
 import socket
 from time import monotonic_ns
 
 from srvctl.net.address import UnixPeer, unmapped
 from srvctl.serving.conversation import METER_ITEMS, RECEIVED, RECEIVED_AT, SENT, SENT_AT, Conversation
+from srvctl.serving.recorder import RECORD_BYTES
 from srvctl.serving.source import SocketSource
 
 TYPE_CHECKING = False
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from srvctl.serving.conversation import Meter
+    from srvctl.serving.recorder import Recorder
 
 # A plain number, as each flag here: an IntFlag makes two objects for each `&`.
 _PEEK = int(socket.MSG_PEEK)
@@ -186,6 +189,7 @@ class StreamSource(SocketSource):
     """A listening socket, and the connections that it accepts. The server owns both."""
 
     is_stream = True
+    recorder: Recorder | None = None
     _serving_timeout = 0.0  # readable does not mean that accept(2) will not block, select(2) BUGS
 
     def __init__(self, sock: socket.socket, is_own: bool, new_conversation: type[Conversation] = Conversation) -> None:
@@ -205,7 +209,14 @@ class StreamSource(SocketSource):
         connection = Connection(family, type_, proto, fd, meter)
         if self._is_special:
             peer = unmapped(peer) if type(peer) is tuple else UnixPeer(peer or "") if type(peer) is not bytes else peer
-        return self._new_conversation(connection, peer, meter)
+        conversation = self._new_conversation(connection, peer, meter)
+        if (recorder := self.recorder) and fd < recorder.limit:
+            conversation.place = place = fd * RECORD_BYTES
+            if type(peer) is tuple and type(peer[0]) is str:
+                recorder.begin(place, conversation.began, conversation.number, peer[1], peer[0].encode())
+            else:
+                recorder.begin(place, conversation.began, conversation.number, 0, os.fsencode(str(peer)))
+        return conversation
 
     def pack(self, conversation: Conversation) -> tuple[int, Any]:
         """Return a conversation as a descriptor and plain values, for another process."""

@@ -72,6 +72,7 @@ class Conversation:
     signal_name = ""
     cut = CutState.NOT_CUT
     is_counted_by_all = False  # by `SharedLimit`
+    place = -1  # of its record, by `Recorder`
     cut_at = 0.0
     half_closed = False
     unsent_bytes = 0

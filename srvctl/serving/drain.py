@@ -111,6 +111,7 @@ class Drain:
         for conversation in self._table.snapshot():
             if conversation.outcome is not Outcome.CUT:
                 log.conversation_cut(conversation.name, conversation.age, "the deadline", conversation.id)
+                self._closing.forget(conversation)
                 conversation.outcome = Outcome.CUT  # also of one that was cut for another reason, and has not ended yet
                 self._deadlines.cut(conversation, Outcome.CUT)
         self._loop.call_at(monotonic() + CUT_GRACE_SECONDS, self._give_up)

@@ -12,6 +12,7 @@ from srvctl.runtime.loop import Loop
 from srvctl.serving.acceptor import Acceptor
 from srvctl.serving.admission import Admission, LimitCheck, guard, log_begin, rule
 from srvctl.serving.closing import Closing
+from srvctl.serving.connection import StreamSource
 from srvctl.serving.counters import Counters
 from srvctl.serving.deadlines import Deadlines
 from srvctl.serving.drain import Drain
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from srvctl.serving.admission import Check
     from srvctl.serving.establish import Step
     from srvctl.serving.executor import Executor
+    from srvctl.serving.recorder import Recorder
     from srvctl.serving.shared_limit import SharedLimit
     from srvctl.serving.source import SocketSource
 
@@ -243,6 +245,11 @@ class Server:
     def stop_now(self) -> None:
         """Make the deadline of a stop now."""
         self.drainage.stop_now()
+
+    def record(self, recorder: Recorder) -> None:
+        """Have connections recorded, for the case that this process dies."""
+        if isinstance(self.source, StreamSource):
+            self.source.recorder = self.closing.recorder = recorder
 
     def share_limit(self, *, is_shared: bool) -> None:
         """Count conversations together with those of all other workers from now on, or by themselves again."""

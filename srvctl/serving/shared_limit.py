@@ -3,7 +3,7 @@
 It is on with ``--at-limit refuse``, so that room anywhere is room, and while workers are being replaced, so that the
 old and the new ones together serve no more than the limit. Otherwise each worker has its share, which costs nothing.
 
-Both descriptors are of eventfd(2), with EFD_SEMAPHORE. `pool` has as many as may still be served; `ledger` those that
+Both descriptors are of eventfd(2), with EFD_SEMAPHORE. `pool` has as many as may still be served; `taken` those that
 this worker serves, which its supervisor gives back when the worker dies.
 """
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 class SharedLimit:
     """This worker's use of the semaphore. From any thread; owns both descriptors, until the process ends."""
 
-    def __init__(self, pool: int, ledger: int) -> None:
-        self._pool, self._ledger = pool, ledger
+    def __init__(self, pool: int, taken: int) -> None:
+        self._pool, self._taken = pool, taken
         # Closed once: the numbers may be another file's when a child of a child is forked.
-        self._pool_file, self._ledger_file = FileIO(pool, "rb"), FileIO(ledger, "rb")
+        self._pool_file, self._taken_file = FileIO(pool, "rb"), FileIO(taken, "rb")
         self._lock = _thread.allocate_lock()
         self.is_on = self.is_used = False  # `is_used` stays true: conversations may have places still
 
     @property
     def closers(self) -> tuple[Callable[[], None], ...]:
         """What a forked child calls, which serves one conversation and counts none."""
-        return self._pool_file.close, self._ledger_file.close
+        return self._pool_file.close, self._taken_file.close
 
     def fileno(self) -> int:
         """Return the descriptor that is readable while there is room."""
@@ -66,7 +66,7 @@ class SharedLimit:
             os.eventfd_read(self._pool)
         except BlockingIOError:
             return False
-        os.eventfd_write(self._ledger, 1)  # a kill between the two loses a place, and lets nobody in
+        os.eventfd_write(self._taken, 1)  # a kill between the two loses a place, and lets nobody in
         conversation.is_counted_by_all = True
         return True
 
@@ -75,7 +75,7 @@ class SharedLimit:
         with self._lock:
             if conversation.is_counted_by_all:
                 conversation.is_counted_by_all = False
-                os.eventfd_read(self._ledger)
+                os.eventfd_read(self._taken)
                 os.eventfd_write(self._pool, 1)
 
 

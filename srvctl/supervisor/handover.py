@@ -9,6 +9,7 @@ import os
 import socket
 
 from srvctl.runtime.channel import Channel
+from srvctl.supervisor.ledger import Ledger
 from srvctl.supervisor.places import Places
 from srvctl.supervisor.rollout import Slot
 from srvctl.supervisor.worker_process import WorkerProcess
@@ -37,16 +38,15 @@ def describe(pool: WorkerPool) -> dict[str, Any]:
 
 def adopt_worker(handed_over: dict[str, Any], places: Places | None) -> WorkerProcess:
     """Return the worker that `WorkerProcess.hand_over` described; it serves, and shares `places` as before."""
-    lifeline, ledger = handed_over.get("lifeline", -1), handed_over.get("ledger", -1)
-    for fd in (handed_over["pidfd"], handed_over["stacks"], handed_over["channel"], lifeline, ledger):
+    lifeline = handed_over.get("lifeline", -1)
+    for fd in (handed_over["pidfd"], handed_over["stacks"], handed_over["channel"], lifeline):
         if fd >= 0:
             os.set_inheritable(fd, False)
     translation = () if "protocol" in handed_over else (to_0_1, from_0_1)
     channel = Channel(socket.socket(fileno=handed_over["channel"]), FromWorker, *translation)
     descriptors = handed_over["pidfd"], handed_over["stacks"], lifeline
     worker = WorkerProcess(handed_over["pid"], *descriptors, channel, WorkerState.SERVING)
-    if places and ledger >= 0:
-        worker.use_places(places, ledger)
+    worker.ledger = Ledger.adopt(handed_over, places)
     worker.is_sharing = handed_over.get("is_sharing", False)
     worker.started_at = handed_over["began"]
     worker.info, worker.stats = handed_over["ready"], handed_over["figures"]

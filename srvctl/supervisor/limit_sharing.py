@@ -28,7 +28,9 @@ class LimitSharing:
 
         An older srvctl's workers cannot, and are not waited for.
         """
-        asked = {worker for worker in workers if worker.is_in_service and worker.can_share and not worker.is_sharing}
+        asked = {
+            worker for worker in workers if worker.is_in_service and worker.ledger.can_share and not worker.is_sharing
+        }
         for worker in asked:
             worker.share_limit(is_shared=True)
         return asked

@@ -30,14 +30,14 @@ class Places:
         os.set_inheritable(self.fd, True)
         return self.fd
 
-    def give_back(self, ledger: int) -> None:
-        """Free the places of a worker that has ended, and close its ledger."""
+    def give_back(self, taken: int) -> None:
+        """Free the places that a worker had `taken`, which has ended, and close that."""
         with contextlib.suppress(BlockingIOError):
-            while os.eventfd_read(ledger):
+            while os.eventfd_read(taken):
                 os.eventfd_write(self.fd, 1)
-        os.close(ledger)
+        os.close(taken)
 
 
-def make_ledger() -> int:
-    """Return the ledger of a worker, which has no place yet. Raises OSError."""
+def make_taken() -> int:
+    """Return what counts the places that a worker has taken: none yet. Raises OSError."""
     return os.eventfd(0, _FLAGS)

@@ -14,7 +14,8 @@ from srvctl.runtime.lifecycle import Event, Lifecycle, State
 from srvctl.socketserver.accept_errors import RESOURCE_ERRNOS
 from srvctl.supervisor import deadline
 from srvctl.supervisor.health import HealthMonitor
-from srvctl.supervisor.places import Places, make_ledger
+from srvctl.supervisor.ledger import Ledger
+from srvctl.supervisor.places import Places
 from srvctl.supervisor.queue_watch import QueueWatch
 from srvctl.supervisor.restart_policy import TRY_SECONDS
 from srvctl.supervisor.stats import StateReport, log_state
@@ -148,23 +149,23 @@ class Service:
 
     def _start_worker(self, index: int, count: int) -> WorkerProcess:
         worker, self._prestarted = self._prestarted or WorkerProcess.spawn(bool(self.settings.program)), None
-        self._give_places(worker)
+        worker.ledger = Ledger.make(self._places())
         setup = self._setup._replace(
             index=index,
             count=count,
             heartbeat_seconds=self._health.heartbeat_seconds,
-            shares_limit=worker.can_share and any(other.is_in_service for other in self.pool),
+            shares_limit=worker.ledger.can_share and any(other.is_in_service for other in self.pool),
         )
         worker.configure(setup, self.listener)
         return worker
 
-    def _give_places(self, worker: WorkerProcess) -> None:
-        """Have a worker share the places of all, if it may serve more than one connection at a time."""
+    def _places(self) -> Places | None:
+        """Return the places that all workers share; None where each serves one connection at a time."""
         if self.settings.model == "sync" and not self.settings.program:
-            return
+            return None
         limit = self.pool.limit
         limit.places = limit.places or Places.make(self.settings.max_connections)
-        worker.use_places(limit.places, make_ledger())
+        return limit.places
 
     def _limit_age(self, worker: WorkerProcess) -> None:
         if limit := self.settings.max_worker_age:

@@ -13,6 +13,7 @@ from srvctl.runtime import exit_status, log
 from srvctl.runtime.channel import LAST_STACKS, BadMessage, Channel, ChannelClosed
 from srvctl.runtime.process_session import kill_session
 from srvctl.supervisor import deadline
+from srvctl.supervisor.ledger import Ledger
 from srvctl.supervisor.spawn_worker import spawn_process
 from srvctl.supervisor.stack_traces import StackTraces
 from srvctl.supervisor.worker_state import TRANSITIONS, WorkerEvent, WorkerState, next_state
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from srvctl.runtime.loop import Loop
     from srvctl.supervisor.deadline import DeadlineTimer
     from srvctl.supervisor.events import WorkerEvents
-    from srvctl.supervisor.places import Places
     from srvctl.worker.protocol import WorkerSetup
 
 
@@ -43,7 +43,7 @@ class WorkerProcess:
     """A worker that was started by this supervisor, or by the one before it.
 
     Owns its descriptors until the process has been reaped: `pidfd`, the channel, the pipe of stack traces, the lifeline
-    (`srvctl.runtime.lifeline`), which is -1 for a worker of srvctl 0.1, and what `use_places` gives it. After `attach`
+    (`srvctl.runtime.lifeline`), which is -1 for a worker of srvctl 0.1, and the `ledger`. After `attach`
     a loop watches the first three, and `events` is notified.
 
     The process leads a process group: what it forks and what its handler starts can be ended with it. A worker that
@@ -52,8 +52,8 @@ class WorkerProcess:
 
     def __init__(self, pid: int, pidfd: int, stacks: int, lifeline: int, channel: Channel, state: WorkerState) -> None:
         self.pid, self.pidfd, self.channel, self.state = pid, pidfd, channel, state
-        self._lifeline, self._ledger = lifeline, -1
-        self._places: Places | None = None
+        self._lifeline = lifeline
+        self.ledger = Ledger()
         self.is_sharing = False  # it counts what it serves together with other workers
         self._stacks = StackTraces(pid, stacks)
         self.started_at = self.last_message_at = monotonic()
@@ -76,21 +76,10 @@ class WorkerProcess:
         """
         return cls(*spawn_process(is_session), WorkerState.STARTED)
 
-    def use_places(self, places: Places, ledger: int) -> None:
-        """Have it share `places` by its own `ledger`, which is this object's from now on, until its end."""
-        self._places, self._ledger = places, ledger
-
-    @property
-    def can_share(self) -> bool:
-        """Whether it can count what it serves together with other workers."""
-        return self._ledger >= 0
-
     def configure(self, setup: WorkerSetup, listener: Listener) -> None:
         """Have it load what `setup` says, to serve `listener`. Raises OSError when the socket cannot be handed over."""
         self.is_sharing = setup.shares_limit
-        descriptors = [listener.socket.fileno()]
-        if self._places:
-            descriptors += [self._places.fd, self._ledger]
+        descriptors = [listener.socket.fileno(), *self.ledger.descriptors]
         self.started_at = self.last_message_at = monotonic()  # a slow resolver before that is not its time
         try:
             with contextlib.suppress(ConnectionError):  # it has died already, which its pidfd shows
@@ -111,7 +100,7 @@ class WorkerProcess:
 
         The names are those that srvctl 0.1 wrote and read.
         """
-        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno(), self._lifeline, self._ledger):
+        for fd in (self.pidfd, self._stacks.fd, self.channel.fileno(), self._lifeline):
             if fd >= 0:
                 os.set_inheritable(fd, True)
         return {
@@ -121,8 +110,8 @@ class WorkerProcess:
             "stacks": self._stacks.fd,
             "channel": self.channel.fileno(),
             "lifeline": self._lifeline,
-            "ledger": self._ledger,
             "is_sharing": self.is_sharing,
+            **self.ledger.hand_over(),
             "began": self.started_at,
             "ready": self.info,
             "figures": self.stats,
@@ -234,7 +223,7 @@ class WorkerProcess:
         self._on_readable()
         has_drained = self.state is WorkerState.DRAINED
         # A worker that died while it served has not counted the conversations that it cut.
-        self.cut = self.stats["cut"] if has_drained else int(self.is_in_service)
+        self.cut = self.stats["cut"] if has_drained else self._report_lost() if self.is_in_service else 0
         if not has_drained or self.cut:
             self.kill()  # the rest of its process group; what a handler left running on purpose goes on
         exit_reason = self._reap()
@@ -242,6 +231,13 @@ class WorkerProcess:
         if failure := self.failure:
             exit_reason = f"cannot {failure['verb']} {failure['what']}: {failure['why']}"
         self._events.handle_exit(self, f"{exit_reason}: {self.kill_reason}" if self.kill_reason else exit_reason)
+
+    def _report_lost(self) -> int:
+        """Log what died with the worker, and count it; return how many connections, or 1 where that is not known."""
+        if (lost := self.ledger.report_lost()) is None:
+            return 1
+        self.stats = self.stats | {"cut": self.stats.get("cut", 0) + lost}
+        return lost
 
     def _reap(self) -> str:
         """Wait for the process; return how it ended: ``exit status 3``, ``SIGSEGV``."""
@@ -259,8 +255,7 @@ class WorkerProcess:
         os.close(self.pidfd)
         if self._lifeline >= 0:
             os.close(self._lifeline)
-        if self._places and self._ledger >= 0:
-            self._places.give_back(self._ledger)
+        self.ledger.close()
         self.channel.close()
 
     # --- what it says

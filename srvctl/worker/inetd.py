@@ -19,7 +19,7 @@ from srvctl.runtime import signals
 from srvctl.serving.connection import Connection, StreamSource
 from srvctl.serving.conversation import METER_ITEMS, Conversation
 from srvctl.serving.server import Server
-from srvctl.worker import handler_output
+from srvctl.worker import handler_output, tls_hook
 from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.service_life import ServiceLife, owners
 
@@ -94,6 +94,7 @@ def serve_one(settings: Settings, sock: socket.socket, target: str, is_ready_mad
     if settings.program:
         return _serve(settings, sock, target, is_ready_made)
     handler_output.redirect()
+    tls_hook.install()
     try:
         return _serve(settings, sock, target, is_ready_made)
     finally:  # for the one line of an error

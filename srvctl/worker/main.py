@@ -19,8 +19,8 @@ from srvctl.worker import handler_output
 from srvctl.worker.protocol import FromWorker, ToWorker, WorkerSetup
 from srvctl.worker.worker import Worker
 
-# The listener, and the two of `SharedLimit`.
-_DESCRIPTORS = 3
+# The listener, the memory of `Recorder`, and the two of `SharedLimit`.
+_DESCRIPTORS = 4
 
 
 def main(control: int, stacks: int, supervisor: int) -> None:
@@ -37,7 +37,7 @@ def main(control: int, stacks: int, supervisor: int) -> None:
     if os.getsid(0) != os.getpid():
         lifeline.arm(supervisor)
     try:
-        listener, shared_limit = _receive_descriptors(sock)
+        listener, record, *limits = _receive_descriptors(sock)
         channel = Channel(sock, ToWorker)
         message, values = channel.receive()
     except ChannelClosed:
@@ -46,7 +46,8 @@ def main(control: int, stacks: int, supervisor: int) -> None:
     setup = WorkerSetup(**values)
     if setup.announces:
         _print_to_standard_error()
-    worker = Worker(channel, setup, listener, shared_limit, stacks)
+    shared_limit = SharedLimit(*limits) if limits else None
+    worker = Worker(channel, setup, socket.socket(fileno=listener), record, shared_limit, stacks)
     try:
         _load_and_serve(worker, channel)
     finally:  # the traceback of a fault in srvctl goes to standard error, whatever the log leaves out
@@ -80,11 +81,8 @@ def _close_others(kept: set[int]) -> None:
                 os.close(fd)
 
 
-def _receive_descriptors(sock: socket.socket) -> tuple[socket.socket, SharedLimit | None]:
-    """Return the listener, and the limit of all workers if there is one. Blocks.
-
-    A program that a handler executes inherits none of them.
-    """
+def _receive_descriptors(sock: socket.socket) -> list[int]:
+    """Return what the supervisor sends first; a program that a handler executes inherits none of it. Blocks."""
     try:
         _, received, _, _ = socket.recv_fds(sock, 1, _DESCRIPTORS)
     except ConnectionError:
@@ -93,8 +91,7 @@ def _receive_descriptors(sock: socket.socket) -> tuple[socket.socket, SharedLimi
         raise ChannelClosed
     for fd in received:
         os.set_inheritable(fd, False)  # `recv_fds` ignores its flags, MSG_CMSG_CLOEXEC too
-    listener, *others = received
-    return socket.socket(fileno=listener), SharedLimit(*others) if others else None
+    return received
 
 
 def _print_to_standard_error() -> None:

@@ -15,14 +15,14 @@ from time import monotonic
 
 from srvctl.config.settings import Settings
 from srvctl.errors import ExitStatus
-from srvctl.loader.after_import import call_after_import
 from srvctl.runtime import directory, log, signals
 from srvctl.runtime.channel import LAST_STACKS, Channel, ChannelClosed
 from srvctl.runtime.descriptor_limit import raise_soft_limit
 from srvctl.runtime.process_session import kill_session
+from srvctl.serving.recorder import Recorder
 from srvctl.serving.server import Server
 from srvctl.serving.shared_limit import SharedLimit
-from srvctl.worker import handler_output
+from srvctl.worker import handler_output, tls_hook
 from srvctl.worker.assemble import assemble, load_mixins
 from srvctl.worker.protocol import FromWorker, ToWorker
 from srvctl.worker.recycling import RecyclePolicy
@@ -31,7 +31,7 @@ from srvctl.worker.service_life import ServiceLife, owners
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, ModuleType
+    from types import FrameType
     from typing import Any
 
     from srvctl.loader.importer import Loaded
@@ -53,6 +53,7 @@ class Worker:
         channel: Channel,
         setup: WorkerSetup,
         listener: socket.socket,
+        record: int,
         shared_limit: SharedLimit | None,
         stacks: int,
     ) -> None:
@@ -62,7 +63,8 @@ class Worker:
         self._line_writer = log.configure(setup.log_style, setup.log_threshold)
         self._recycle_policy = RecyclePolicy(self._settings)
         self._asked_for_successor = self._stats_are_due = False
-        self._shared_limit = shared_limit
+        self._record, self._shared_limit = record, shared_limit
+        self._recorder: Recorder | None = None
         self._is_stream = listener.type != socket.SOCK_DGRAM
         self._server: Server
 
@@ -72,7 +74,7 @@ class Worker:
         directory.follow(self._setup.directory)
         if not self._settings.program:
             handler_output.redirect()
-            call_after_import("ssl", _count_wrapped)
+            tls_hook.install()
         mixins = load_mixins(self._settings)
         loaded = self._load_target(mixins)
         limit = self._limit(self._setup.index, self._setup.count)
@@ -87,6 +89,7 @@ class Worker:
             server_class=mixins.server_class if mixins else Server,
             shared_limit=self._shared_limit,
         )
+        self._record_connections()
         if self._setup.shares_limit:
             self._server.share_limit(is_shared=True)
         self._life = ServiceLife(owners(self._settings, loaded, mixins))
@@ -96,6 +99,12 @@ class Worker:
         else:
             log.handler_loaded(self._settings.handler, loaded.file)
         self._channel.send(FromWorker.READY, parts=self._server.parts(), name=self._server.name, file=loaded.file)
+
+    def _record_connections(self) -> None:
+        with FileIO(self._record, "rb+") as record, contextlib.suppress(OSError):  # no memory, or RLIMIT_FSIZE
+            if self._is_stream:
+                self._recorder = Recorder(record.fileno())
+                self._server.record(self._recorder)
 
     def _load_target(self, mixins: Mixins | None) -> Loaded:
         if self._settings.program:
@@ -219,6 +228,8 @@ class Worker:
             calls.append(partial(_close, self._server.socket))
         if self._shared_limit:
             calls += self._shared_limit.closers
+        if self._recorder:
+            calls.append(self._recorder.close)
         for call in calls:
             os.register_at_fork(after_in_child=call)
 
@@ -278,12 +289,6 @@ class Worker:
             FromWorker.FAILED, verb="accept on", what=self._setup.address, why=why, detail="", status=status
         )
         os._exit(status)
-
-
-def _count_wrapped(ssl: ModuleType) -> None:
-    from srvctl.serving.wrapped import count_wrapped
-
-    count_wrapped(ssl)
 
 
 def share(whole: int, index: int, count: int) -> int:

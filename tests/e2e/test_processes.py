@@ -92,9 +92,10 @@ def test_a_handler_runs_in_a_lean_process_of_its_own(
     assert [held.pop(fd) for fd in ("0", "1", "2")] == ["/dev/null", log, log]
     kinds = sorted(target.split("[")[0] for target in held.values())
     # A child has its connection and the lifeline; the worker has its listener, its channel, its loop, and a pipe for
-    # its stacks too, and where threads wait for requests they do so at a gate, and share a limit with other workers.
+    # its stacks and the record of its connections too, and where threads wait for requests they do so at a gate, and
+    # share a limit with other workers.
     loops = {"--fork": 0, "--threads": 3, "--sync": 1}[model]
-    rest = [] if model == "--fork" else ["pipe:", "socket:", "socket:"]
+    rest = [] if model == "--fork" else ["pipe:", "socket:", "socket:", "/memfd:srvctl-connections (deleted)"]
     assert kinds == sorted(["anon_inode:", "anon_inode:"] * loops + rest + ["socket:", "pipe:"]), held
 
 

@@ -98,7 +98,8 @@ def test_no_more_programs_than_max_run(launch, model: str, most: int) -> None:
             client.sendall(b"x")
         for client in clients[:most]:
             assert receive_exactly(client, 1) == b"x"
-        assert len(descendants(server.worker)) == most
+        # Not at once: the guardian is not known by its name before it has begun.
+        wait_until(lambda: len(descendants(server.worker)) == most, f"{most} programs", server)
         clients[0].close()
         assert receive_exactly(clients[-1], 1) == b"x"
 

@@ -509,3 +509,28 @@ def state_of(server: Launched) -> dict[str, str]:
         server.send_signal(signal.SIGUSR1)
         tail.wait_for("notice state ", 1)
         return dict(re.findall(r"(\w+)=(\S+)", next(line for line in tail.lines if "notice state " in line)))
+
+
+@pytest.mark.parametrize("words", [("--sync", "echo"), ("--threads", "echo"), ("--fork", "echo"), ("--", "/bin/cat")])
+@pytest.mark.parametrize("family", ["tcp", "unix"])
+def test_each_conversation_of_a_worker_that_dies_is_a_line(family: str, words: tuple[str, ...], launch: Launch) -> None:
+    """Whose client it was is what one wants to know then; it counts as cut."""
+    server = launch(family, "127.0.0.1:0" if family == "tcp" else "s", *words)
+    count = 1 if "--sync" in words else 3
+    with ExitStack() as opened:
+        gone = held(server, opened)
+        assert gone
+        gone.close()
+        server.wait_for_log(" how=done ")
+        clients = [held(server, opened) for _ in range(count)]
+        assert all(clients)
+        os.kill(server.worker, signal.SIGKILL)
+        server.wait_for_log('why="its worker died"', count)
+        names = sorted(re.findall(r' cut peer=(\S+) age=\d\.\d+ why="its worker died" id=\S+\n', server.log))
+        if family == "tcp":
+            assert names == sorted(":".join(map(str, client.getsockname())) for client in clients if client)
+        else:
+            assert names == ["-"] * count
+        wait_for_workers(server, 1)
+        assert state_of(server)["cut"] == str(count)
+    assert server.stop() == 0, server.log

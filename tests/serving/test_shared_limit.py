@@ -11,7 +11,7 @@ import pytest
 from srvctl.serving.admission import Verdict
 from srvctl.serving.shared_limit import SharedLimit, SharedLimitCheck
 from srvctl.serving.table import ConversationTable
-from srvctl.supervisor.places import Places, make_ledger
+from srvctl.supervisor.places import Places, make_taken
 from tests.serving.running import conversation
 
 Worker = tuple[SharedLimit, int]
@@ -31,7 +31,7 @@ def worker(places: Places) -> Iterator[Callable[[], Worker]]:
     made = []
 
     def make() -> Worker:
-        ledger = make_ledger()
+        ledger = make_taken()
         made.append((SharedLimit(os.dup(places.fd), os.dup(ledger)), ledger))
         return made[-1]
 

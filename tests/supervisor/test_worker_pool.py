@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from srvctl.supervisor.ledger import Ledger
 from srvctl.supervisor.places import Places
 from srvctl.supervisor.restart_policy import IMMEDIATE_RESTARTS, TRY_SECONDS
 from srvctl.supervisor.rollout import ANSWER_TIMEOUT_SECONDS, PROBATION_SECONDS
@@ -306,8 +307,7 @@ def test_no_worker_is_removed_below_one_or_during_a_rollout(scene: Scene) -> Non
 def sharing(scene: Scene, *pids: int) -> None:
     """Give workers a ledger, so that they can share the limit."""
     for pid in pids:
-        scene[pid].use_places(Places(-1), 0)
-        scene[pid]._close = lambda: None  # type: ignore[method-assign]
+        scene[pid].ledger = Ledger(taken=0, places=Places(-1))
 
 
 def test_old_workers_share_the_limit_before_new_ones_serve(scene: Scene) -> None:
