@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 
-from srvctl.errors import LoadError
+from srvctl.errors import LoadError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def lookup(handler: str) -> tuple[str, bool]:
     Only a bare word is looked up; anything else is returned unchanged, unless it is a file without a name in it. Raises
     `LoadError`, and `UsageError` for a program.
     """
+    if handler.rpartition(":")[2].isdecimal():
+        why = "it is an address, and one command line serves one; start another srvctl for it"
+        raise UsageError("serve", repr(handler), why)
     if not handler.isidentifier():
         if ":" not in handler and os.path.isfile(handler):
             from srvctl.loader.mistaken_handler import explain_file

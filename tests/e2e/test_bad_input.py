@@ -94,6 +94,13 @@ ROWS = [
     ),
     ("tcp :0 myapp", 78, "load handler 'myapp'", "it is a module; expected myapp:NAME, NAME being one of Echo, Upper,"),
     ("tcp :0 eco", 78, "load handler 'eco'", "there is no ready-made handler of that name; did you mean echo?"),
+    (
+        "tcp :0 :443",
+        2,
+        "serve ':443'",
+        "it is an address, and one command line serves one; start another srvctl for it",
+    ),
+    ("tcp :0 ::1:80", 2, "serve '::1:80'", "it is an address, and one command line serves one"),
     ("tcp4 :0 /bin/sh", 2, "run program '/bin/sh'", "there is no -- before it; did you mean: -- /bin/sh"),
     ("tcp :0 myapp:Ehco", 78, "load handler 'myapp:Ehco'", "; did you mean Echo?"),
     ("tcp :0 myapp:Nothing", 78, "load handler 'myapp:Nothing'", "there is no 'Nothing' in module 'myapp'; it has "),
