@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import calls, clients, idle, needs, report
+from tests.bench import calls, clients, idle, instructions, needs, report
 from tests.bench.__main__ import main
 from tests.bench.clients import WrongError
 from tests.bench.figures import Figures
@@ -180,3 +180,27 @@ def test_the_calls_of_a_conversation_are_counted(row):
     functions = sum(count for name, count in found.items() if ":" in name)
     assert functions == pytest.approx(found["calls"], abs=0.2)
     assert found["files"] > 5
+
+
+PROFILE = "# callgrind format\npid: 7\ncmd:  python -P\nevents: Ir\n\nfn=(1)\n3 90\n\nsummary: {0}\ntotals: {0}\n"
+
+
+def test_the_instructions_of_a_conversation_are_what_more_of_them_add():
+    """Of every process: a child of its own adds its whole count, the start of the worker falls out."""
+    worker, later = PROFILE.format(5_000), PROFILE.format(5_400)
+    children = [PROFILE.format(100)] * 4
+    assert instructions.each([worker], [later], 4) == 100
+    assert instructions.each([worker, *children[:1]], [later, *children], 4) == 175
+
+
+@pytest.mark.parametrize("fewer", [[], [PROFILE.partition("totals")[0]]])
+def test_instructions_without_a_total_are_no_figure(fewer):
+    """A worker that was killed writes no file, or a part of one."""
+    with pytest.raises(ValueError, match="callgrind wrote"):
+        instructions.each(fewer, [PROFILE.format(1)], 1)
+
+
+def test_the_instructions_of_a_row_are_compared_by_a_ratio():
+    """Below one: the other checkout takes more."""
+    assert instructions.line("tcp --sync", 90_000, None) == "tcp --sync           90,000 instructions"
+    assert instructions.line("tcp --sync", 90_000, 120_000).endswith("; before      120,000, ratio 0.750")

@@ -16,6 +16,7 @@ TOOLS = {
     "socat": "apt install socat",
     "systemd-socket-activate": "apt install systemd",
     "strace": "apt install strace",
+    "valgrind": "apt install valgrind",
 }
 MODULES = {name: f"pip install {name}" for name in ("gevent", "uvloop", "twisted", "gunicorn", "matplotlib")}
 

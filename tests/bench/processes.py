@@ -28,6 +28,16 @@ def wakeups(pid: int) -> int:
     return count
 
 
+def states(pid: int) -> list[str]:
+    """Return the state of each thread of `pid`, as proc(5) has them: ``S`` sleeps, ``R`` runs."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.append(Path(f"/proc/{pid}/task/{task}/stat").read_text().rpartition(")")[2].split()[0])
+    return found
+
+
 def memory(pid: int) -> dict[str, int]:
     """Return KiB of `pid`: ``pss``, its fair share, and ``uss``, what is its alone; nothing when it has just ended."""
     try:
