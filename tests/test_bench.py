@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import calls, clients, idle, instructions, needs, report
+from tests.bench import calls, clients, cores, idle, instructions, needs, report
 from tests.bench.__main__ import main
 from tests.bench.clients import WrongError
 from tests.bench.figures import Figures
@@ -92,6 +93,31 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios():
     assert found.ratio("race", "ours", "nobody") is None
     assert found.median("race", "ours") == 20.0
     assert found.spread("race", "theirs") == 0.45
+
+
+@pytest.mark.parametrize(("available", "server", "client"), [({0, 1}, 0, 1), ({4, 5, 6, 7}, 4, 7), ({2, 9}, 2, 9)])
+def test_server_and_client_have_a_core_each(available, server, client):
+    """Of those that the bench may use: the lowest and the highest, which are no siblings where there are more."""
+    divided = cores.divide(available)
+    assert (divided.server, divided.client, divided.available) == ({server}, {client}, available)
+    assert divided.described == f"server pinned to core {server}, client to core {client}"
+
+
+def test_a_single_core_is_shared_and_that_is_said():
+    """The table says so: its figures are worse than those of a pinned run."""
+    divided = cores.divide({3})
+    assert divided.are_shared
+    assert divided.described == "not pinned: server and client share the one core"
+
+
+def test_what_is_started_on_cores_stays_there_and_the_starter_does_not():
+    """A child inherits the affinity, and the bench returns to its own."""
+    before = os.sched_getaffinity(0)
+    show = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+    with cores.pinned_to({max(before)}):
+        shown = subprocess.run(show, capture_output=True, text=True, check=True).stdout
+    assert shown.split() == [str(max(before))]
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_target_is_met_at_its_bound():

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import everything, namespace, needs
+from .cores import CORES, pinned_to
 from .scenarios import SCENARIOS, quick
 
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     plan = planned(options)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="srvctl-bench-") as place:
+    with tempfile.TemporaryDirectory(prefix="srvctl-bench-") as place, pinned_to(CORES.client):
         figures = everything.measure(plan, Path(place))
     for text in everything.tables(plan, figures, options.markdown):
         print(text, end="\n\n")

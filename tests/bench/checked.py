@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import needs
@@ -42,7 +42,9 @@ def run(figures: Figures, seconds: float, place: Path) -> None:
             name = f"{family} {model}"
             handler = "Lines" if family in STREAMS else "Datagram"
             try:
-                with Running(srvctl(model, f"{OURS}:{handler}", "", label=name), family, place) as running:
+                # On every core: what is looked for are faults of processes and threads that run at the same time.
+                server = replace(srvctl(model, f"{OURS}:{handler}", "", label=name), pinned=False)
+                with Running(server, family, place) as running:
                     for drive in drives(family, model):
                         found = load(running, Aim(seconds, drive.number, place), drive.how, drive.number)
                         figures.add("checked", f"{name}, {drive.how} {drive.number}", found["answered"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import clients, needs
@@ -54,7 +54,9 @@ class Growth:
 
 
 PACKETS = [row for row in datagram_rows("Datagram", "datagrams") if row.name not in ("stdlib fork", "srvctl --fork")]
-WORKERS = (srvctl("--threads --workers {n}", f"{OURS}:Pong", "", label="srvctl --threads --workers N"),)
+WORKERS = (
+    replace(srvctl("--threads --workers {n}", f"{OURS}:Pong", "", label="srvctl --threads --workers N"), pinned=False),
+)
 GROWTHS = (
     Growth(
         *("growth: connections", "connections that are kept", (1, 8, 64, 512), "tcp4"),
@@ -104,7 +106,7 @@ def run(figures: Figures, rounds: int, seconds: float, place: Path) -> None:
 def _measure(growth: Growth, server: Server, value: int, figures: Figures, aim: Aim) -> None:
     if needs.missing(server.needs):
         return
-    one = Server(server.name, server.command.replace("{n}", str(value)), announces=server.announces)
+    one = replace(server, command=server.command.replace("{n}", str(value)))
     try:
         with Running(one, growth.family, aim.place) as running:
             figures.add(growth.name, at(server.name, value), growth.drive(running, aim, value))

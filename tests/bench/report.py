@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .cores import CORES
 from .figures import Figures
 from .growth import Growth, at
 from .scenarios import Scenario
@@ -105,10 +106,10 @@ def machine() -> str:
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?"
     )
     memory = next((int(line.split()[1]) / 2**20 for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
-    cores = len(os.sched_getaffinity(0))
+    cores = len(CORES.available)
     system = f"Linux {platform.release()}, Python {platform.python_version()}"
     load = f"{os.getloadavg()[0]:.1f} at the beginning"
-    return f"{model}, {cores} cores, {memory:.0f} GiB; {system}; client and server share the cores; load average {load}"
+    return f"{model}, {cores} cores, {memory:.0f} GiB; {system}; {CORES.described}; load average {load}"
 
 
 def _lines(path: str) -> list[str]:

@@ -16,6 +16,8 @@ from types import TracebackType
 
 from tests.launched import clean_environment
 
+from .cores import CORES, pinned_to
+
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
 STREAMS = ("tcp4", "unix")
@@ -33,7 +35,7 @@ class Server:
     In `command`, ``{python}``, ``{programs}``, ``{family}``, ``{address}``, ``{port}`` and ``{place}`` are filled in.
     `standard` is the name of the row of the standard library that it stands beside. One that `announces` writes a
     line to standard output when it is ready; the others are asked until they accept a connection. `cwd` is where it
-    runs, the root of the checkout unless told otherwise.
+    runs, the root of the checkout unless told otherwise. One that is not `pinned` has every core, the client's too.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Server:
     needs: tuple[str, ...] = ()
     announces: bool = True
     cwd: str = ""
+    pinned: bool = True
 
 
 def free_address(family: str, place: Path) -> str:
@@ -70,7 +73,7 @@ class Running:
         self._log = place / f"{os.urandom(4).hex()}.log"
         environment = clean_environment(PYTHONPATH=f"{place}:{ROOT}")
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has been compiled
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as log, pinned_to(CORES.server if server.pinned else CORES.available):
             self.process = subprocess.Popen(
                 [word.format(**words) for word in server.command.split()],
                 cwd=server.cwd.format(**words) or ROOT,
