@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.bench import calls, clients, cores, idle, instructions, needs, report
+import srvctl
+from tests.bench import (
+    calls,
+    checks,
+    clients,
+    cores,
+    document,
+    everything,
+    idle,
+    instructions,
+    interval,
+    needs,
+    report,
+    versions,
+)
 from tests.bench.__main__ import main
 from tests.bench.clients import WrongError
 from tests.bench.figures import Figures
-from tests.bench.scenarios import SCENARIOS, quick
-from tests.bench.servers import ROOT
+from tests.bench.scenarios import SCENARIOS, Scenario, quick
+from tests.bench.servers import ROOT, Server
 from tests.bench.targets import TARGETS, Target
 
 REDIS = '"test","rps","avg_latency_ms"\n"PING_INLINE","24570.02","1.380"\n'
@@ -86,13 +103,58 @@ def test_load_that_counts_a_wrong_answer_is_wrong():
             clients.parse_load(found)
 
 
-def test_a_ratio_is_the_median_of_the_rounds_ratios():
-    """A slow spell that hits both sides of a round leaves the ratio alone."""
-    found = figures(ours=[20.0, 2.0, 30.0], theirs=[10.0, 1.0, 10.0])
-    assert found.ratio("race", "ours", "theirs") == 2.0
+def test_a_ratio_is_the_mean_of_the_rounds_ratios():
+    """A slow spell that hits both sides of a round leaves the ratio alone; twice and half cancel each other out."""
+    found = figures(ours=[20.0, 2.0, 10.0], theirs=[10.0, 4.0, 10.0], slow=[1.0, 0.2, 1.0])
+    assert found.ratio("race", "ours", "theirs").middle == pytest.approx(1)
+    assert found.ratio("race", "ours", "slow").middle == pytest.approx(2000 ** (1 / 3))
+    assert found.ratio("race", "ours", "slow").rounds == 3
     assert found.ratio("race", "ours", "nobody") is None
-    assert found.median("race", "ours") == 20.0
-    assert found.spread("race", "theirs") == 0.45
+    assert found.median("race", "ours") == 10.0
+
+
+def test_an_interval_is_students_on_the_logarithms():
+    """Logarithms 0, 1 and 2: mean 1, deviation 1, and t is 4.303 with two degrees of freedom."""
+    found = interval.of_ratios([1.0, math.e, math.e**2])
+    margin = 4.303 / math.sqrt(3)
+    assert math.log(found.middle) == pytest.approx(1)
+    assert math.log(found.low) == pytest.approx(1 - margin)
+    assert math.log(found.high) == pytest.approx(1 + margin)
+
+
+@pytest.mark.parametrize(("count", "t"), [(2, 12.706), (10, 2.262), (15, 2.145), (31, 2.042), (200, 2.042)])
+def test_an_interval_takes_the_t_of_its_rounds(count, t):
+    """One degree of freedom less than rounds; above 30 that of 30, which is a little wide."""
+    ratios = [2.0, 1.0] * (count // 2) + [math.sqrt(2)] * (count % 2)
+    found = interval.of_ratios(ratios)
+    deviation = statistics.stdev(map(math.log2, ratios))
+    assert math.log2(found.high / found.middle) == pytest.approx(t * deviation / math.sqrt(count))
+    assert found.middle == pytest.approx(math.sqrt(2))
+
+
+def test_one_round_has_no_interval_and_equal_rounds_a_narrow_one():
+    """Nothing is known about the next round after one; and the table shows no interval for it."""
+    one = interval.of_ratios([2.0])
+    assert (one.middle, one.low, one.high, one.rounds) == (2.0, 0.0, math.inf, 1)
+    assert report.ratio(one) == ("2.00", "")
+    same = interval.of_ratios([2.0, 2.0, 2.0])
+    assert (same.low, same.high) == (same.middle, same.middle) == (pytest.approx(2), pytest.approx(2))
+
+
+def test_the_table_has_ratio_interval_rounds_and_medians():
+    """To the peer and to the limit; a row beside itself has no interval."""
+    race = Scenario("race", "race", "Race", "tcp4", clients.ab, checks.file, (), limit="limit")
+    race = replace(race, servers=(Server("ours", "", "theirs"), Server("theirs", "", "theirs"), Server("limit", "")))
+    found = figures(ours=[200.0, 100.0, 150.0], theirs=[100.0, 50.0, 50.0], limit=[400.0, 200.0, 300.0])
+    rows = [line.split("  ") for line in report.rates([race], found, False).splitlines() if line]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert rows[0] == ["median", "x peer", "95 %", "x limit", "95 %", "rounds"]
+    assert rows[2:] == [
+        ["Race (requests/s)"],
+        ["ours", "150", "2.29", "1.28 to 4.10", "0.50", "3"],
+        ["theirs", "50.0", "1.00", "0.22", "0.12 to 0.39", "3"],
+        ["limit", "300", "1.00", "3"],
+    ]
 
 
 @pytest.mark.parametrize(("available", "server", "client"), [({0, 1}, 0, 1), ({4, 5, 6, 7}, 4, 7), ({2, 9}, 2, 9)])
@@ -123,10 +185,60 @@ def test_what_is_started_on_cores_stays_there_and_the_starter_does_not():
 def test_a_target_is_met_at_its_bound():
     """At least and at most include the bound; what was not measured is neither met nor missed."""
     found = figures(ours=[20.0], theirs=[10.0])
-    for bound, at_most, met in ((2, False, True), (2.1, False, False), (2, True, True), (1.9, True, False)):
+    for bound, at_most, verdict in (
+        (2, False, "met"),
+        (2.1, False, "NOT MET"),
+        (2, True, "met"),
+        (1.9, True, "NOT MET"),
+    ):
         target = Target("speed", "race", "ours", bound, "theirs", at_most)
-        assert target.is_met(target.measured(found)) is met
+        assert target.verdict(target.measured(found)) == verdict
     assert Target("speed", "race", "nobody", 1).measured(found) is None
+
+
+def test_a_target_inside_the_interval_is_in_doubt():
+    """Another run may say the opposite; a figure that is no ratio has no interval."""
+    found = figures(ours=[20.0, 22.0, 24.0], theirs=[10.0, 10.0, 10.0])
+    for bound, verdict in ((1.5, "met"), (2.1, "met, in doubt"), (2.3, "NOT MET, in doubt"), (4, "NOT MET")):
+        target = Target("speed", "race", "ours", bound, "theirs")
+        assert target.verdict(target.measured(found)) == verdict
+    alone = Target("speed", "race", "ours", 22)
+    assert alone.verdict(alone.measured(found)) == "met"
+
+
+def test_the_document_says_where_when_and_how(monkeypatch):
+    """Machine, versions, what was left out, and the commands; nothing of what was not measured."""
+    monkeypatch.setattr(versions, "described", lambda names: f"srvctl 1, {len(names)} others")
+    found = Figures(machine="a machine, pinned", left_out=["udp: dnsperf is not installed"])
+    plan = everything.Plan((), frozenset(), 3, 3, 0.5)
+    text = document.compose(plan, found, 720, markdown=True)
+    assert text.startswith("# Results of the bench\n")
+    for part in (
+        "in 12 minutes:",
+        "- a machine, pinned\n- srvctl 1, 0 others\n",
+        "- left out: udp",
+        "--write",
+        "handler",
+    ):
+        assert part in text
+    assert "Median of" not in text
+    assert "Where to be" not in text
+
+
+def test_versions_are_of_what_is_installed(monkeypatch):
+    """srvctl's own first; what is not installed is left out, it has its own line."""
+    monkeypatch.setattr(needs, "missing", lambda names: [name for name in names if name == "uvloop"])
+    monkeypatch.setattr(versions, "_said", lambda *words: "2.10.0-2" if words[0] == "dpkg-query" else "abc")
+    said = versions.described(["uvloop", "dnsperf"])
+    assert said == f"srvctl {srvctl.__version__} (commit abc), dnsperf 2.10.0-2"
+
+
+@pytest.mark.parametrize("word", ["--only=fork", "--quick"])
+def test_a_part_of_the_bench_is_not_written(word, capsys):
+    """The file has the whole bench, of one run."""
+    with pytest.raises(SystemExit):
+        main(["--write", word])
+    assert "whole bench" in capsys.readouterr().err
 
 
 def test_every_target_of_a_scenario_names_rows_that_exist():
@@ -138,12 +250,12 @@ def test_every_target_of_a_scenario_names_rows_that_exist():
     assert {(s.name, server.name) for s in quick(SCENARIOS) for server in s.servers} >= named
 
 
-def test_a_scenario_names_each_server_once_and_a_standard_that_exists():
+def test_a_scenario_names_each_server_once_and_a_peer_that_exists():
     """Figures are kept by name, and a ratio is to a row of the same table."""
     for scenario in SCENARIOS:
         names = [server.name for server in scenario.servers]
         assert len(set(names)) == len(names)
-        assert {server.standard for server in scenario.servers} <= {*names, ""}
+        assert {server.peer for server in scenario.servers} <= {*names, ""}
         assert scenario.limit in {*names, ""}
 
 

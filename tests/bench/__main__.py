@@ -12,23 +12,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import everything, namespace, needs
+from . import document, everything, namespace, needs
 from .cores import CORES, pinned_to
 from .scenarios import SCENARIOS, quick
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure srvctl beside its peers.")
     parser.add_argument("--quick", action="store_true", help="fewer servers, shorter runs: a minute")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, help="length of a measurement (default: 1, with --quick 0.1)")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, help="length of a measurement (default: 0.5, with --quick 0.1)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these scenarios or groups only; see --list")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw how cost grows, as .svg or .png")
-    parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
+    parser.add_argument("--markdown", action="store_true", help="tables in Markdown, as --write has them")
+    parser.add_argument("--write", action="store_true", help="write tests/bench/RESULTS.md, if every answer was right")
     parser.add_argument(namespace.MARK, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.write and (options.only or options.quick):
+        parser.error("--write is for the whole bench, without --only and --quick")
     known = {*everything.OTHERS, *(name for s in SCENARIOS for name in (s.name, s.group))}
     if unknown := sorted({*(options.only or ())} - known):
         parser.error(f"unknown: {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")
@@ -48,7 +53,7 @@ def planned(options: argparse.Namespace) -> everything.Plan:
         others=frozenset(name for name in everything.OTHERS if wanted(name, name, options.only)),
         rounds=options.rounds,
         lives=min(3, options.rounds) if options.quick else options.rounds,
-        seconds=options.seconds or (0.1 if options.quick else 1.0),
+        seconds=options.seconds or (0.1 if options.quick else 0.5),
     )
     if options.quick and not options.only and not options.picture:
         return replace(plan, others=plan.others - {"growth"})  # a minute has no time for curves
@@ -80,9 +85,10 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="srvctl-bench-") as place, pinned_to(CORES.client):
         figures = everything.measure(plan, Path(place))
-    for text in everything.tables(plan, figures, options.markdown):
-        print(text, end="\n\n")
-    print(f"It took {time.monotonic() - began:.0f} s.")
+    seconds = time.monotonic() - began
+    print(document.compose(plan, figures, seconds, options.markdown), end="")
+    if options.write and not figures.wrong:
+        RESULTS.write_text(document.compose(plan, figures, seconds, markdown=True))
     if options.picture and figures.has("growth"):
         from . import picture  # matplotlib is an extra: only who wants a picture needs it
 

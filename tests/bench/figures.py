@@ -6,6 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import median
 
+from . import interval
+from .interval import Interval
+
 
 @dataclass
 class Figures:
@@ -39,18 +42,12 @@ class Figures:
         rounds = self.rounds.get((scenario, server))
         return median(rounds) if rounds else None
 
-    def spread(self, scenario: str, server: str) -> float:
-        """Return half of what lies between the lowest and the highest round, as a part of the median."""
-        rounds = self.rounds[scenario, server]
-        middle = median(rounds)
-        return (max(rounds) - min(rounds)) / 2 / middle if middle else 0.0
-
-    def ratio(self, scenario: str, server: str, other: str) -> float | None:
-        """Return the median of the ratios of each round to the same round of `other`.
+    def ratio(self, scenario: str, server: str, other: str) -> Interval | None:
+        """Return the mean of the ratios of each round to the same round of `other`, with its interval.
 
         Rounds are interleaved, so what slows the machine for a while slows both sides of a ratio.
         """
         ours, theirs = self.rounds.get((scenario, server)), self.rounds.get((scenario, other))
         if not ours or not theirs:
             return None
-        return median(a / b for a, b in zip(ours, theirs, strict=False) if b)
+        return interval.of_ratios([a / b for a, b in zip(ours, theirs, strict=True)])

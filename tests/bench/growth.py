@@ -54,6 +54,8 @@ class Growth:
 
 
 PACKETS = [row for row in datagram_rows("Datagram", "datagrams") if row.name not in ("stdlib fork", "srvctl --fork")]
+# Many points, and it is their shape that is looked at.
+MOST_ROUNDS = 5
 WORKERS = (
     replace(srvctl("--threads --workers {n}", f"{OURS}:Pong", "", label="srvctl --threads --workers N"), pinned=False),
 )
@@ -99,7 +101,7 @@ def run(figures: Figures, rounds: int, seconds: float, place: Path) -> None:
             say(f"{growth.name}: round {number + 1} of {rounds}")
             for value in growth.values:
                 for server in growth.servers:
-                    # Half as long as elsewhere: many points, and it is their shape that is looked at.
+                    # Half as long as elsewhere, for the same reason as `MOST_ROUNDS`.
                     _measure(growth, server, value, figures, Aim(seconds / 2, 50, place))
 
 

@@ -24,6 +24,8 @@ from .rounds import is_here
 from .scenarios import OURS, srvctl, standard
 from .servers import PATIENCE, NotServedError, Running, Server
 
+# What is measured of each life.
+STEPS = ("start", "stop", "reload")
 # What a server may still be doing after its first answer; a stop in the middle of that is not an idle one.
 SETTLED_SECONDS = 0.1
 
@@ -59,12 +61,15 @@ def run(figures: Figures, rounds: int, place: Path) -> None:
     lives = [life for life in LIVES if is_here(life.server, "life", figures)]
     for number in range(rounds):
         say(f"life: round {number + 1} of {rounds}")
-        for life in lives:
+        for life in list(lives):
             try:
                 for what, milliseconds in _measure(life, place).items():
                     figures.add(what, life.server.name, milliseconds)
             except (WrongError, NotServedError, OSError) as error:
                 figures.wrong.append(f"life, {life.server.name}: {error}")
+                lives.remove(life)  # as in the other rounds: each figure stands beside those of its own round
+                for what in STEPS:
+                    figures.drop(what, life.server.name)
 
 
 def _measure(life: Life, place: Path) -> dict[str, float]:

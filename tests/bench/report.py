@@ -10,6 +10,7 @@ from pathlib import Path
 from .cores import CORES
 from .figures import Figures
 from .growth import Growth, at
+from .interval import Interval
 from .scenarios import Scenario
 from .targets import TARGETS
 
@@ -40,8 +41,17 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def ratio(found: Interval | None) -> tuple[str, str]:
+    """Return a ratio and its interval; a single round, or a row beside itself, has none."""
+    if found is None:
+        return "", ""
+    if found.rounds < 2 or found.low == found.high:
+        return number(found.middle), ""
+    return number(found.middle), f"{number(found.low)} to {number(found.high)}"
+
+
 def rates(scenarios: Sequence[Scenario], figures: Figures, markdown: bool) -> str:
-    """Return the table of all scenarios that were driven: median, spread, and the two ratios."""
+    """Return the table of all scenarios that were driven: median, and the two ratios with their intervals."""
     rows: list[Row] = []
     for scenario in scenarios:
         measured = [s for s in scenario.servers if figures.rounds.get((scenario.name, s.name))]
@@ -49,16 +59,14 @@ def rates(scenarios: Sequence[Scenario], figures: Figures, markdown: bool) -> st
             continue
         rows.append((f"{scenario.title} ({scenario.unit})",))
         for server in measured:
-            rows.append(
-                (
-                    server.name,
-                    number(figures.median(scenario.name, server.name)),
-                    f"±{figures.spread(scenario.name, server.name):.0%}",
-                    number(figures.ratio(scenario.name, server.name, server.standard)),
-                    number(figures.ratio(scenario.name, server.name, scenario.limit)),
-                )
-            )
-    return table(("", "median", "spread", "x stdlib", "x limit"), rows, markdown) if rows else ""
+            middle = number(figures.median(scenario.name, server.name))
+            ratios = [
+                cell
+                for other in (server.peer, scenario.limit)
+                for cell in ratio(figures.ratio(scenario.name, server.name, other))
+            ]
+            rows.append((server.name, middle, *ratios, str(len(figures.rounds[scenario.name, server.name]))))
+    return table(("", "median", "x peer", "95 %", "x limit", "95 %", "rounds"), rows, markdown) if rows else ""
 
 
 def grid(title: str, columns: Mapping[str, str], figures: Figures, markdown: bool) -> str:
@@ -96,8 +104,8 @@ def targets(figures: Figures, markdown: bool) -> str:
     for target in TARGETS:
         measured = target.measured(figures)
         if measured is not None:
-            rows.append((target.what, target.wanted, number(measured), "met" if target.is_met(measured) else "NOT MET"))
-    return table(("Where to be", "wanted", "measured", ""), rows, markdown) if rows else ""
+            rows.append((target.what, target.wanted, *ratio(measured), target.verdict(measured)))
+    return table(("Where to be", "wanted", "measured", "95 %", ""), rows, markdown) if rows else ""
 
 
 def machine() -> str:

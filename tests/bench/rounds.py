@@ -1,8 +1,8 @@
 """Interleaved rounds: every server of a scenario once, then every server again; each answer checked around each run.
 
-A server is started once for its scenario and serves all rounds, so that the spread tells about the measuring and not
-about the start. Only one is driven at a time. The others wait: the standard library's wake up twice a second, which
-is some ten thousandths of a core for all of them together.
+A server is started once for its scenario and serves all rounds, so that the interval of a ratio is about the measuring
+and not about the start. Only one is driven at a time. The others wait: the standard library's wake up twice a second,
+which is some ten thousandths of a core for all of them together.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def run(scenario: Scenario, figures: Figures, rounds: int, seconds: float, place
                     scenario.check(server)
                     figure = scenario.client(server, aim)
                     scenario.check(server)
+                    if figure <= 0:
+                        raise WrongError("no request was answered")
                 except (WrongError, OSError) as error:
                     figures.wrong.append(f"{scenario.name}, {server.server.name}: {error}")
                     figures.drop(scenario.name, server.server.name)

@@ -31,15 +31,15 @@ class Scenario:
     servers: tuple[Server, ...]
     limit: str = ""
     connections: int = 50
-    unit: str = "per second"
+    unit: str = "requests/s"
     needs: tuple[str, ...] = ()
     weight: float = 1.0  # how much longer than others a measurement is
 
 
-def srvctl(options: str, handler: str, standard: str, quiet: bool = True, label: str = "") -> Server:
+def srvctl(options: str, handler: str, peer: str, quiet: bool = True, label: str = "") -> Server:
     """Return a row of srvctl; it runs with --quiet, for its peers write no line for each connection."""
     command = f"{SRVCTL} {options} {'--quiet' if quiet else ''} {handler}"
-    return Server(label or f"srvctl {options}", command, standard)
+    return Server(label or f"srvctl {options}", command, peer)
 
 
 def standard(model: str, handler: str) -> Server:
@@ -71,9 +71,12 @@ KEPT = (
 EACH = (
     standard("sync", "Pong"),
     srvctl("--sync", f"{OURS}:Pong", "stdlib sync"),
-    *KEPT[:4],
-    srvctl("--threads", f"{OURS}:Pong", THREADS, quiet=False, label="srvctl --threads, its log to a file"),
-    *KEPT[4:],
+    *KEPT,
+)
+LOG = tuple(
+    srvctl(model, f"{OURS}:Pong", f"srvctl {model}", quiet=not ending, label=f"srvctl {model}{ending}")
+    for model in ("--sync", "--threads", "--fork")
+    for ending in ("", ", its log to a file")
 )
 FORK = (
     standard("fork", "Pong"),
@@ -131,12 +134,17 @@ HTTP = (
     replace(srvctl("--threads", WEB, STOCK), cwd=WWW),
     replace(srvctl("--threads --workers 2", WEB, STOCK), cwd=WWW),
 )
-LINES = (
-    standard("fork", "Lines"),
-    srvctl("--fork", f"{OURS}:Lines", "stdlib fork"),
-    standard("threads", "Lines"),
-    srvctl("--threads", f"{OURS}:Lines", THREADS),
-    Server("C epoll", "{programs}/epoll echo {address}", "stdlib fork", ("cc",)),
+# On every core: at 100 a second the cores have nothing else to do. On a single core the child that is forked ahead for
+# the next connection would delay the answer to this one.
+LATENCY = tuple(
+    replace(row, pinned=False)
+    for row in (
+        standard("fork", "Lines"),
+        srvctl("--fork", f"{OURS}:Lines", "stdlib fork"),
+        standard("threads", "Lines"),
+        srvctl("--threads", f"{OURS}:Lines", THREADS),
+        Server("C epoll", "{programs}/epoll echo {address}", "stdlib fork", ("cc",)),
+    )
 )
 # uvloop does not answer a unix datagram.
 UNIX_DATAGRAMS = tuple(row for row in datagram_rows("Datagram", "datagrams") if "uvloop" not in row.name)
@@ -153,13 +161,18 @@ SCENARIOS = (
         needs=REDIS,
     ),
     Scenario(
+        *("log", "log", "TCP, a connection per request, each with a line of the log", "tcp4"),
+        *(clients.redis_each, checks.pong, LOG),
+        needs=REDIS,
+    ),
+    Scenario(
         *("fork", "fork", "TCP, a connection per request, a process for each", "tcp4"),
         *(clients.redis_each, checks.pong, FORK, "C fork"),
         needs=REDIS,
     ),
     Scenario(
-        *("latency", "fork", "Latency of one connection at 100 a second: from connect to answer", "tcp4"),
-        *(clients.paced, checks.lines, LINES, "C epoll"),
+        *("latency", "fork", "Latency from connect to answer, 100 connections a second, on every core", "tcp4"),
+        *(clients.paced, checks.lines, LATENCY, "C epoll"),
         unit="µs, median",
         needs=("cc",),
         weight=3,

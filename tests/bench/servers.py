@@ -33,14 +33,15 @@ class Server:
     """A row: its name in the table, its command line, and what it is compared with.
 
     In `command`, ``{python}``, ``{programs}``, ``{family}``, ``{address}``, ``{port}`` and ``{place}`` are filled in.
-    `standard` is the name of the row of the standard library that it stands beside. One that `announces` writes a
-    line to standard output when it is ready; the others are asked until they accept a connection. `cwd` is where it
-    runs, the root of the checkout unless told otherwise. One that is not `pinned` has every core, the client's too.
+    `peer` is the name of the row that it is compared with: the standard library's of the same model, as a rule. A
+    server that `announces` writes a line to standard output when it is ready; the others are asked until they accept a
+    connection. `cwd` is where it runs, the root of the checkout unless told otherwise. A server that is not `pinned`
+    has every core, the client's too.
     """
 
     name: str
     command: str
-    standard: str = ""
+    peer: str = ""
     needs: tuple[str, ...] = ()
     announces: bool = True
     cwd: str = ""
