@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from tests.bench import (
 from tests.bench.__main__ import main
 from tests.bench.clients import WrongError
 from tests.bench.figures import Figures
+from tests.bench.life import LIVES, web
 from tests.bench.scenarios import SCENARIOS, Scenario, quick
 from tests.bench.servers import ROOT, Server
 from tests.bench.targets import TARGETS, Target
@@ -342,3 +344,23 @@ def test_the_instructions_of_a_row_are_compared_by_a_ratio():
     """Below one: the other checkout takes more."""
     assert instructions.line("tcp --sync", 90_000, None) == "tcp --sync           90,000 instructions"
     assert instructions.line("tcp --sync", 90_000, 120_000).endswith("; before      120,000, ratio 0.750")
+
+
+def test_a_start_ends_with_one_answer():
+    """Further answers may wait 40 ms for an acknowledgement, which is no part of a start."""
+    client, server = socket.socketpair()
+
+    class Serving:
+        def connect(self):
+            return client
+
+    with server:
+        server.sendall(b"+PONG\r\n")
+        checks.first_pong(Serving())
+        assert server.recv(100) == b"PING\r\n"
+        assert server.recv(100) == b""
+
+
+def test_every_life_is_checked_by_its_first_answer():
+    """None of them with the long check of the rates."""
+    assert {life.check for life in LIVES} == {checks.first_pong, web}

@@ -37,6 +37,13 @@ def pong(running: Running) -> None:
         _expect("after the end", _exactly(sock, 1), b"")
 
 
+def first_pong(running: Running) -> None:
+    """One line, one answer: several answers without TCP_NODELAY wait for a delayed acknowledgement, tcp(7)."""
+    with running.connect() as sock:
+        sock.sendall(b"PING\r\n")
+        _expect("pong", _exactly(sock, 7), b"+PONG\r\n")
+
+
 def lines(running: Running) -> None:
     """A line comes back."""
     line = os.urandom(16).hex().encode() + b"\n"

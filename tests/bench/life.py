@@ -47,11 +47,11 @@ class Life:
 
 GUNICORN = "{python} -m gunicorn --bind {address} --workers 1 --log-level error application:wsgi"
 LIVES = (
-    Life(srvctl("--sync", f"{OURS}:Pong", ""), checks.pong),
-    Life(srvctl("--threads", f"{OURS}:Pong", ""), checks.pong, reloads=True),
-    Life(srvctl("--fork", f"{OURS}:Pong", ""), checks.pong),
+    Life(srvctl("--sync", f"{OURS}:Pong", ""), checks.first_pong),
+    Life(srvctl("--threads", f"{OURS}:Pong", ""), checks.first_pong, reloads=True),
+    Life(srvctl("--fork", f"{OURS}:Pong", ""), checks.first_pong),
     Life(srvctl("--sync", "application:Path", "", label="srvctl --sync, http.server"), web, reloads=True),
-    Life(standard("threads", "Pong"), checks.pong),
+    Life(standard("threads", "Pong"), checks.first_pong),
     Life(Server("gunicorn sync", GUNICORN, needs=("gunicorn",), announces=False), web, reloads=True),
 )
 
