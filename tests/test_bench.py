@@ -261,6 +261,14 @@ def test_a_scenario_names_each_server_once_and_a_peer_that_exists():
         assert scenario.limit in {*names, ""}
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, ""), (0.0, "0"), (0.0123, "0.012"), (0.5, "0.50"), (12.34, "12.3"), (22_276.4, "22,276")]
+)
+def test_a_figure_has_the_digits_that_mean_something(value, text):
+    """Neither noise behind the point, nor a ratio that is shown as nothing."""
+    assert report.number(value) == text
+
+
 def test_a_table_is_aligned_for_a_terminal_and_plain_in_markdown():
     """The same rows, both ways; a row of one cell is a title."""
     rows = [("race",), ("ours", "1,000"), ("theirs", "7")]
@@ -305,8 +313,8 @@ def test_a_small_run_prints_the_tables():
         [sys.executable, "-m", "tests.bench", *words], cwd=Path(ROOT), capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "srvctl --sync" in done.stdout
-    assert "at least 1.1 x stdlib sync" in done.stdout
+    assert "srvctl --sync" in done.stdout, done.stdout
+    assert "at least 1.1 x stdlib sync" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("row", ["tcp --threads", "tcp --fork", "udp --sync"])

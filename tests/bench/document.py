@@ -17,12 +17,13 @@ HEAD = """\
 `tcpserver`, `socat` and with servers in C that do the least that can be done, driven by `redis-benchmark`,
 `dnsperf`, `ab`, `wrk` and a C client that gives each request an id and checks each answer. Compare rows of one
 table only: another machine, and another day on the same machine, has other figures. With connections that are kept,
-srvctl's rows with threads are bound by what the handler does in Python, not by how it is served."""
+srvctl's rows with threads are bound by what the handler does in Python, not by how it is served; rows near the
+limit are bound by the client."""
 CAPTION = """\
 Median of {rounds} rounds of about {seconds:g} s. In each round every server of a scenario is driven once, so that
 what slows the machine for a while slows all of them. A ratio is the geometric mean of the rounds' ratios, and 95 %
 is its confidence interval (Student's t on the logarithms). The peer is the standard library's row of the same
-model, or the row without a log; the limit is the C program, or the client where that is slower. Two workers share
+model, or the row without a log; the limit is the C program, or the client if that is slower. Two workers share
 the server's one core. srvctl runs with --quiet unless its log is named, for its peers write no line for each
 connection. Every answer is checked."""
 NOISE = "In doubt means that the bound lies in the interval: more rounds would show which side of it is right."

@@ -33,11 +33,13 @@ def table(head: Row, rows: Sequence[Row], markdown: bool) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return three digits that mean something."""
+    """Return two or three digits that mean something."""
     if value is None:
         return ""
     if value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
+    if abs(value) < 0.1:
+        return f"{value:.3f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
