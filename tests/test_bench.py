@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -372,3 +373,9 @@ def test_a_start_ends_with_one_answer():
 def test_every_life_is_checked_by_its_first_answer():
     """None of them with the long check of the rates."""
     assert {life.check for life in LIVES} == {checks.first_pong, web}
+
+
+@pytest.mark.parametrize(("pace", "count"), [(0.5, clients.PROBE), (3e4, 15_000), (1e12, 10**6), (float("inf"), 10**6)])
+def test_a_measurement_is_filled_at_the_pace_of_the_probe(pace: float, count: int) -> None:
+    """However little time that took."""
+    assert clients._filling(SimpleNamespace(pace=pace), 0.5, 10**6) == count  # type: ignore[arg-type]

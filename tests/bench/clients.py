@@ -85,8 +85,8 @@ def _redis_for_a_while(running: Running, aim: Aim, keep: bool) -> float:
 
 
 def _filling(running: Running, seconds: float, most: int) -> int:
-    """Return how many requests fill the time, at the pace that the probe saw."""
-    return min(most, max(PROBE, int(running.pace * seconds)))
+    """Return how many requests fill the time, at the pace that the probe saw: infinite, if it took no time at all."""
+    return max(PROBE, int(min(running.pace * seconds, most)))
 
 
 def redis_kept(running: Running, aim: Aim) -> float:
