@@ -2,7 +2,7 @@
 
 Every error that srvctl reports has the form ``cannot <verb> <object>: <why>``. Its class says whose fault it is, and
 has the exit status of sysexits(3), which systemd prints by name. A bug in srvctl has no class here: it stays a plain
-exception with its traceback.
+exception with its traceback. What was probably meant is said by `did_you_mean`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Output whose reader has gone, as that of ``srvctl handlers | head -1``: the command ends without an error."""
+"""Output whose reader has gone, as that of ``srvctl handlers | head -1``: discarded; the caller says the status."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Opening the listener: the socket that the command line asks for, made by its family's module or inherited.
 
-Names of hosts, services and users are resolved here, once, at the start.
+Names of hosts, services and users are resolved by that module, once, at the start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Ready-made handlers: those of srvctl and other packages, registered in the entry point group ``srvctl.handlers``.
 
-They may have a class method ``needs()``, which returns `SandboxNeeds` for ``srvctl unit`` (`srvctl.unit.service`), and
-as every handler the hooks of the service's life (`srvctl.worker.service_life`).
+srvctl's own are found by `OWN`, without a search. A handler may have a class method ``needs()``, which returns
+`SandboxNeeds` for ``srvctl unit`` (`srvctl.unit.service`), and as every handler the hooks of the service's life
+(`srvctl.worker.service_life`).
 """
 
 from __future__ import annotations

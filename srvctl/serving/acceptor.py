@@ -2,7 +2,7 @@
 
 It is the first line of the path that each request goes::
 
-    Acceptor -> Admission -> Establish -> Executor -> handler -> Closing
+    Acceptor -> Admission -> Executor (Establish -> handler) -> Closing
 
 and the only place that knows why nothing is accepted at the moment.
 """

@@ -1,4 +1,7 @@
-"""Who is let in: one question, asked once for each conversation, before anything is done for it. Never waits."""
+"""Who is let in: checks, asked once for each conversation before it is served; `Closing.refuse` refuses.
+
+Nothing here waits, unless a rule of the user's (``verify_request``) does.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Recorder: which connections a worker serves, in memory that its supervisor has too, in case the worker dies.
 
-A connection is a record, in the place of its descriptor's number: when it began (CLOCK_MONOTONIC), its number, and the
+A connection is a record, in the place of its descriptor: when it began (CLOCK_MONOTONIC), the number in its id, and the
 peer. Only one function written in C is called when it begins, and one when it ends.
 """
 

@@ -1,6 +1,6 @@
 """What an error of accept(2) means for the server: three classes, and how long to hold back.
 
-The rows are accept(2)'s own list ("Error handling": Linux passes pending network errors on as errors of
+The classes follow accept(2)'s own list ("Error handling": Linux passes pending network errors on as errors of
 accept), the one that trio's ``serve_listeners`` argues for, and what HAProxy's listener does with EINVAL.
 """
 

@@ -1,6 +1,6 @@
 """Handover of a worker pool: what a new srvctl is told of it in an upgrade, and how that one takes it over.
 
-Keys keep their names: the other program may be of another version.
+The keys of what is handed over keep their names: the other program may be of another version.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""TLS hook: what is done when a handler imports `ssl`, see `srvctl.serving.wrapped`; nothing before that."""
+"""Hook on the import of `ssl`: TLS that a handler makes is counted then (`srvctl.serving.wrapped`)."""
 
 from __future__ import annotations
 
